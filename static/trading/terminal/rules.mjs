@@ -1,0 +1,133 @@
+// What the ticket and the lists may say: pure functions of what the server told us. The server decides.
+
+import { compare, fromMinor, profitMinor, scaleOf, toMinor } from "./money.mjs";
+import { parseInstant } from "./clock.mjs";
+
+const DURATIONS = [
+  5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 600, 900, 1800, 2700, 3600, 7200, 14400, 28800, 86400,
+];
+const DURATION_PRESETS = [5, 15, 30, 60, 300, 900];
+const STAKE_PRESETS = [1, 5, 10, 25, 50, 100, 250, 500, 1000];
+const CLOCK_CHOICES = 6;
+const QUIET_SECONDS = 10;
+
+/** Durations a stepper walks through, in seconds, with the instrument's own limits as its ends. */
+export function durationLadder({ min_duration_seconds: min, max_duration_seconds: max }) {
+  const inside = DURATIONS.filter((seconds) => seconds >= min && seconds <= max);
+  return [...new Set([min, ...inside, max])].sort((a, b) => a - b);
+}
+
+/** The six durations offered as buttons, within the instrument's limits. */
+export function durationPresets(instrument) {
+  const ladder = durationLadder(instrument);
+  const usual = DURATION_PRESETS.filter((seconds) => ladder.includes(seconds));
+  return usual.length >= 3 ? usual : ladder.slice(0, 6);
+}
+
+/** The next value of an ascending ladder in a direction (+1, −1); stays at its ends. */
+export function step(ladder, value, direction) {
+  const further = direction > 0 ? ladder.filter((v) => v > value) : ladder.filter((v) => v < value).reverse();
+  return further[0] ?? (direction > 0 ? ladder.at(-1) : ladder[0]);
+}
+
+/** Round instants to expire at, soonest first: {expiresAt, deadline} in ms, with the deadline still ahead. */
+export function clockChoices(instrument, now) {
+  const lead = Math.max(instrument.cutoff_seconds ?? 0, instrument.min_duration_seconds) * 1000;
+  const choices = [];
+  for (const minutes of [1, 5, 15, 60]) {
+    const size = minutes * 60_000;
+    let at = Math.floor(now / size) * size + size;
+    for (let taken = 0; taken < 3 && choices.length < CLOCK_CHOICES * 2; at += size) {
+      if (at - now > instrument.max_duration_seconds * 1000) break;
+      if (at - lead <= now) continue;
+      taken += 1;
+      if (!choices.some(({ expiresAt }) => expiresAt === at)) choices.push({ expiresAt: at, deadline: at - lead });
+    }
+  }
+  return choices.sort((a, b) => a.expiresAt - b.expiresAt).slice(0, CLOCK_CHOICES);
+}
+
+/** The stakes offered as buttons, as decimal strings in the account's scale. */
+export function stakePresets(instrument, scale) {
+  const [min, max] = stakeLimits(instrument, scale);
+  const one = 10n ** BigInt(scale);
+  const inside = STAKE_PRESETS.map((n) => BigInt(n) * one).filter((minor) => minor >= min && minor <= max);
+  return inside.slice(0, 6).map((minor) => fromMinor(minor, scale));
+}
+
+/** The stake one press of − or + away, a round number of a size that suits it. */
+export function stakeStep(instrument, stake, scale, direction) {
+  const [min, max] = stakeLimits(instrument, scale);
+  const one = 10n ** BigInt(scale);
+  const value = readStake(stake, scale) ?? min;
+  const reference = direction > 0 ? value : value - 1n;
+  const sizes = [[10n, 1n], [50n, 5n], [200n, 10n], [1000n, 50n]];
+  const size = (sizes.find(([below]) => reference < below * one) ?? [0n, 100n])[1] * one;
+  const next = direction > 0 ? (value / size) * size + size : ((value + size - 1n) / size) * size - size;
+  return fromMinor(next < min ? min : next > max ? max : next, scale);
+}
+
+function stakeLimits(instrument, scale) {
+  return [toMinor(instrument.min_stake, scale), toMinor(instrument.max_stake, scale)];
+}
+
+/** Minor units of what was typed, or null when it is no amount of this scale. */
+export function readStake(text, scale) {
+  try {
+    return toMinor(String(text).replace(",", "."), scale);
+  } catch {
+    return null;
+  }
+}
+
+/** What an order would bring: {profit, payout} as decimal strings, or null without a readable stake. */
+export function prospect(stake, rate, scale) {
+  const minor = readStake(stake, scale);
+  if (minor === null || minor <= 0n || !rate) return null;
+  const profit = profitMinor(minor, rate);
+  return { profit: fromMinor(profit, scale), payout: fromMinor(minor + profit, scale) };
+}
+
+/** Age in seconds after which a price is called stale here; the server has the last word. */
+export function maxAge(instrument) {
+  return Number(instrument.max_quote_age_seconds ?? QUIET_SECONDS);
+}
+
+/** Why buying is impossible now: null, or {code, …numbers} for the words. */
+export function obstacle({ instrument, account, stake, now }) {
+  if (!instrument) return { code: "loading" };
+  if (!account) return { code: "no_account" };
+  if (!instrument.is_open) return { code: "closed", opensAt: parseInstant(instrument.opens_at) };
+  if (!instrument.last) return { code: "no_price" };
+  const age = (now - parseInstant(instrument.last.at)) / 1000;
+  if (age > maxAge(instrument)) return { code: "stale", age, limit: maxAge(instrument) };
+  if (!instrument.payout_rate) return { code: "no_payout" };
+  const scale = scaleOf(account.balance);
+  const minor = readStake(stake, scale);
+  if (minor === null) return { code: "stake_unreadable", scale };
+  const [min, max] = stakeLimits(instrument, scale);
+  if (minor < min) return { code: "stake_low", limit: instrument.min_stake };
+  if (minor > max) return { code: "stake_high", limit: instrument.max_stake };
+  if (minor > toMinor(account.balance, scale)) return { code: "funds", balance: account.balance };
+  return null;
+}
+
+/** How an open order stands at a price: "waiting", "ahead", "level" or "behind". */
+export function standing(order, price) {
+  if (!order.entry || price == null) return "waiting";
+  const moved = compare(price, order.entry.price) * (order.side === "up" ? 1 : -1);
+  return moved > 0 ? "ahead" : moved < 0 ? "behind" : "level";
+}
+
+/** What an order changed for its owner: the profit, the stake lost, nothing for a refund; a decimal string. */
+export function result(order, leaning = order.status) {
+  const scale = scaleOf(order.stake);
+  const stake = toMinor(order.stake, scale);
+  if (leaning === "won" || leaning === "ahead") {
+    const payout = order.payout ? toMinor(order.payout, scale) : stake + profitMinor(stake, order.payout_rate);
+    return fromMinor(payout - stake, scale);
+  }
+  if (leaning === "sold") return fromMinor(toMinor(order.payout ?? order.stake, scale) - stake, scale);
+  if (leaning === "lost" || leaning === "behind") return fromMinor(-stake, scale);
+  return fromMinor(0n, scale);
+}

@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  clockChoices, durationLadder, durationPresets, obstacle, prospect, result, stakePresets, stakeStep, standing, step,
+} from "../../../static/trading/terminal/rules.mjs";
+
+const NOW = Date.UTC(2026, 0, 31, 12, 0, 20);
+const instrument = {
+  is_open: true, payout_rate: "0.85", min_stake: "1.00", max_stake: "1000.00", min_duration_seconds: 5,
+  max_duration_seconds: 3600, cutoff_seconds: 30, last: { at: new Date(NOW - 400).toISOString(), price: "1.08512", seq: 7 },
+};
+const account = { id: "a", balance: "100.00", currency: "USD", version: 1 };
+const order = { status: "open", side: "up", stake: "10.00", payout_rate: "0.85", entry: { price: "1.08512" }, payout: null };
+
+test("steppers stay within the instrument's limits", () => {
+  const ladder = durationLadder({ min_duration_seconds: 7, max_duration_seconds: 100 });
+  assert.deepEqual(ladder, [7, 10, 15, 20, 30, 45, 60, 90, 100]);
+  assert.equal(step(ladder, 7, -1), 7);
+  assert.equal(step(ladder, 61, 1), 90);
+  assert.equal(step(ladder, 100, 1), 100);
+  assert.deepEqual(durationPresets(instrument), [5, 15, 30, 60, 300, 900]);
+  assert.deepEqual(durationPresets({ min_duration_seconds: 14400, max_duration_seconds: 28800 }), [14400, 28800]);
+});
+
+test("stakes step by round amounts", () => {
+  const up = (from) => stakeStep(instrument, from, 2, 1);
+  const down = (from) => stakeStep(instrument, from, 2, -1);
+  assert.deepEqual(["1.00", "9.50", "10.00", "12.00", "990.00", "1000.00"].map(up), ["2.00", "10.00", "15.00", "15.00", "1000.00", "1000.00"]);
+  assert.deepEqual(["1.00", "2.50", "10.00", "15.00", "50.00"].map(down), ["1.00", "2.00", "9.00", "10.00", "45.00"]);
+  assert.equal(stakeStep(instrument, "nonsense", 2, 1), "2.00");
+  assert.deepEqual(stakePresets(instrument, 2), ["1.00", "5.00", "10.00", "25.00", "50.00", "100.00"]);
+});
+
+test("clock expiries carry a deadline that is still ahead", () => {
+  const choices = clockChoices(instrument, NOW);
+  assert.deepEqual(choices.map(({ expiresAt }) => new Date(expiresAt).toISOString().slice(11, 16)), ["12:01", "12:02", "12:03", "12:05", "12:10", "12:15"]);
+  assert.ok(choices.every(({ expiresAt, deadline }) => deadline > NOW && expiresAt - deadline === 30_000));
+  assert.equal(clockChoices(instrument, NOW + 10_000)[0].expiresAt, Date.UTC(2026, 0, 31, 12, 2));
+  assert.deepEqual(clockChoices({ ...instrument, max_duration_seconds: 20 }, NOW), []);
+});
+
+test("the button promises what the backend will pay", () => {
+  assert.deepEqual(prospect("10.00", "0.85", 2), { profit: "8.50", payout: "18.50" });
+  assert.deepEqual(prospect("3,33", "0.333", 2), { profit: "1.10", payout: "4.43" });
+  assert.equal(prospect("0", "0.85", 2), null);
+  assert.equal(prospect("abc", "0.85", 2), null);
+});
+
+test("buying is possible exactly when nothing stands in its way", () => {
+  const at = (changes = {}, stake = "10.00", now = NOW) => obstacle({ instrument: { ...instrument, ...changes }, account, stake, now });
+  assert.equal(at(), null);
+  assert.equal(at({ is_open: false, opens_at: "2026-02-01T22:00:00Z" }).opensAt, Date.UTC(2026, 1, 1, 22));
+  assert.equal(at({ last: null }).code, "no_price");
+  assert.deepEqual(at({ max_quote_age_seconds: "3" }, "10.00", NOW + 4000), { code: "stale", age: 4.4, limit: 3 });
+  assert.equal(at({}, "0.99").code, "stake_low");
+  assert.equal(at({}, "1000.01").code, "stake_high");
+  assert.equal(at({}, "100.01").code, "funds");
+  assert.equal(at({}, "100.001").code, "stake_unreadable");
+  assert.equal(at({}, "100.00"), null);
+  assert.equal(obstacle({ instrument, account: null, stake: "1", now: NOW }).code, "no_account");
+  assert.equal(obstacle({ instrument: null }).code, "loading");
+});
+
+test("the would-be result follows price and side", () => {
+  assert.equal(standing(order, "1.08513"), "ahead");
+  assert.equal(standing({ ...order, side: "down" }, "1.08513"), "behind");
+  assert.equal(standing(order, "1.085120"), "level");
+  assert.equal(standing({ ...order, entry: null }, "1.1"), "waiting");
+  assert.equal(result(order, "ahead"), "8.50");
+  assert.equal(result(order, "behind"), "-10.00");
+});
+
+test("a refund is no profit", () => {
+  assert.equal(result({ ...order, status: "refunded", payout: "10.00" }), "0.00");
+  assert.equal(result({ ...order, status: "won", payout: "18.50" }), "8.50");
+  assert.equal(result({ ...order, status: "lost", payout: "0.00" }), "-10.00");
+  assert.equal(result({ ...order, status: "sold", payout: "7.25" }), "-2.75");
+});

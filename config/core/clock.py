@@ -1,0 +1,28 @@
+"""The one clock. SQL takes instants from here as parameters and never asks its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+_read: Callable[[], datetime] | None = None
+
+
+def now() -> datetime:
+    """Return the current instant, UTC, with microseconds."""
+    return _read() if _read is not None else datetime.now(UTC)
+
+
+@contextmanager
+def ticking(read: Callable[[], datetime]) -> Iterator[None]:
+    """Replace the clock of this process, for tests and replays at their own time."""
+    global _read
+    previous, _read = _read, read
+    try:
+        yield
+    finally:
+        _read = previous
+
+
+def iso(instant: datetime) -> str:
+    """Write an instant as ISO 8601 UTC with six decimals and a Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

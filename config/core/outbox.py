@@ -1,0 +1,87 @@
+"""Facts go up: recorded with the change itself, delivered later by the relay, handled idempotently."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from config.core import clock, facts
+from config.core.errors import Broken
+from config.core.models import Fact
+
+Handler = Callable[[Fact], None]
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The reactions to one fact name."""
+
+    within: tuple[Handler, ...] = ()
+    after: tuple[Handler, ...] = ()
+
+
+_within: dict[str, list[Handler]] = defaultdict(list)
+_after: dict[str, list[Handler]] = defaultdict(list)
+
+
+def handler(name: str, *, in_transaction: bool = False) -> Callable[[Handler], Handler]:
+    """Declare a reaction to a fact.
+
+    After the relay: at least once, so it must be idempotent by the fact's id. With `in_transaction` it runs
+    inside the publishing transaction and commits or fails with its cause.
+    """
+
+    def declare(function: Handler) -> Handler:
+        (_within if in_transaction else _after)[name].append(function)
+        return function
+
+    return declare
+
+
+def handlers(name: str) -> Handlers:
+    """Return the reactions declared for a fact name."""
+    return Handlers(within=tuple(_within[name]), after=tuple(_after[name]))
+
+
+def publish(topic: str, data: facts.FactData) -> Fact:
+    """Record one fact in the running transaction; raise Broken outside of one."""
+    return publish_many([(topic, data)])[0]
+
+
+def publish_many(items: Sequence[tuple[str, facts.FactData]]) -> list[Fact]:
+    """Record facts in the running transaction, in this order; raise Broken outside of one.
+
+    Lock the account rows first, so that the ids of one account's facts are in commit order.
+    """
+    if not transaction.get_connection().in_atomic_block:
+        raise Broken("a fact may only be published inside the transaction that makes it true")
+    at = clock.now()
+    rows = [
+        Fact(topic=topic, name=data.fact_name, payload=facts.payload(data), created_at=at)
+        for topic, data in items
+    ]
+    Fact.objects.bulk_create(rows)
+    for row in rows:
+        for react in _within[row.name]:
+            react(row)
+    return rows
+
+
+def customer_topic(customer_id: int) -> str:
+    """Return the topic of one customer's private facts."""
+    return f"customer:{customer_id}"
+
+
+def instrument_topic(symbol: str) -> str:
+    """Return the topic of an instrument's public facts."""
+    return f"instrument:{symbol}"
+
+
+OPERATORS_TOPIC = "operators"
+
+
+def as_message(row: Fact) -> dict[str, Any]:
+    """Return what a socket sends for a fact."""
+    return {"type": row.name, "id": row.pk, "seq": row.pk, "at": clock.iso(row.created_at), **row.payload}

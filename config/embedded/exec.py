@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from config.embedded import environment as env
+from config.embedded.machine import postgres_bin, postgres_version
 from config.embedded.refusal import StartRefused
 from config.embedded.servers import Servers, locked, running
 
@@ -55,7 +56,9 @@ def environment_with_servers(environment: Mapping[str, str], *, throwaway: bool)
         yield dict(environment)
         return
     data_dir = env.data_dir(environment)
-    started = throwaway_servers(data_dir / "tests") if throwaway else kept_servers(data_dir)
+    version = postgres_version(postgres_bin(data_dir / "none"))
+    folder = data_dir / "tests" / f"postgres-{version}"
+    started = throwaway_servers(folder) if throwaway else kept_servers(data_dir)
     with started as servers:
         own = servers.environment()
         if environment.get("DATABASE_URL"):

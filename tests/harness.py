@@ -1,4 +1,4 @@
-"""What a test run stands on: servers, one database per worker cloned from a migrated template, one Redis prefix.
+"""What a test run stands on: servers, a database per worker cloned from a migrated template, a Redis prefix.
 
 `DATABASE_URL` set in the environment means servers outside (their owner must be allowed to create databases);
 otherwise embedded ones are started once, by the first process, and its workers inherit their addresses.
@@ -41,7 +41,7 @@ def worker() -> str:
 
 
 def enter() -> None:
-    """Start servers if the run has none, and point the environment at this worker's own database and prefix."""
+    """Start servers if the run has none; point the environment at this worker's database and prefix."""
     if "TEST_RUN" not in os.environ:
         os.environ.update(_servers.enter_context(environment_with_servers(env.load(), throwaway=True)))
         os.environ["TEST_RUN"] = str(os.getpid())
@@ -146,14 +146,9 @@ def flush_database() -> None:
             "AND relkind IN ('r', 'p') AND NOT relispartition"
         ).fetchall()
         names = [str(name) for (name,) in tables if name not in KEPT_TABLES]
-        used = connection.execute(
-            sql.SQL(" UNION ALL ").join(
-                sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(
-                    sql.Literal(name), sql.Identifier(name)
-                )
-                for name in names
-            )
-        ).fetchall()
+        is_used = sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})")
+        questions = [is_used.format(sql.Literal(name), sql.Identifier(name)) for name in names]
+        used = connection.execute(sql.SQL(" UNION ALL ").join(questions)).fetchall()
         if used:
             listed = sql.SQL(", ").join(sql.Identifier(str(name)) for (name,) in used)
             connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(listed))

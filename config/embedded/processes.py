@@ -138,14 +138,15 @@ class PidFile:
 def end_all(identities: Sequence[Identity], grace_seconds: float) -> None:
     """Ask the processes to stop, all at once, and end their whole sessions after the grace."""
     for identity in identities:
-        send([identity.pid] if identity.is_alive() else identity.survivors(), identity.stop_signal)
+        if identity.is_alive():
+            send([identity.pid], identity.stop_signal)
     deadline = time.monotonic() + grace_seconds
-    while any(identity.survivors() for identity in identities) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for identity in identities:
-        send(identity.survivors(), signal.SIGKILL)
     while any(identity.survivors() for identity in identities) and time.monotonic() < deadline + 5:
-        time.sleep(0.02)
+        for identity in identities:
+            # Whoever outlives its leader was not asked, and has nobody to tell it.
+            if not identity.is_alive() or time.monotonic() > deadline:
+                send(identity.survivors(), signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def stop(process: "subprocess.Popen[bytes]", program: Program) -> None:

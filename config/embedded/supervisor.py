@@ -1,6 +1,7 @@
 """Keep programs running: prefix their output, restart what dies, stop everything at the end."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -97,23 +98,28 @@ class Supervisor:
 
     async def _run_once(self, kept: Kept) -> int | None:
         program = kept.program
+        # A pipe of ours: asyncio's own would hide the end of a program while a child of it holds the output.
+        read_end, write_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *program.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=write_end,
+                stderr=write_end,
                 **program.popen_options(),
             )
         except OSError as error:
+            os.close(read_end)
             self.console.line(program.name, str(error))
             return None
+        finally:
+            os.close(write_end)
         kept.process = process
         kept.identity = Identity.of(program.name, process.pid, program.stop_signal)
         self.pids.record(kept.identity)
         if kept.stopping.is_set():  # asked to stop while it was being started
             self._ask_to_stop(kept)
-        output = asyncio.create_task(self._forward(program.name, process))
+        output = asyncio.create_task(self._forward(program.name, read_end))
         code = await process.wait()
         # Children that outlive their leader would work beside its successor.
         send(kept.identity.survivors(), signal.SIGKILL)
@@ -122,14 +128,21 @@ class Supervisor:
         self.pids.forget(program.name)
         return code
 
-    async def _forward(self, name: str, process: asyncio.subprocess.Process) -> None:
-        stream, rest = process.stdout, b""
-        while stream is not None and (chunk := await stream.read(LONGEST_LINE_BYTES)):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) >= LONGEST_LINE_BYTES:
-                lines, rest = [*lines, rest], b""
-            for line in lines:
-                self.console.line(name, line.decode(errors="replace").rstrip("\r"))
+    async def _forward(self, name: str, read_end: int) -> None:
+        stream, rest = asyncio.StreamReader(), b""
+        protocol = asyncio.StreamReaderProtocol(stream)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: protocol, os.fdopen(read_end, "rb", buffering=0)
+        )
+        try:
+            while chunk := await stream.read(LONGEST_LINE_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) >= LONGEST_LINE_BYTES:
+                    lines, rest = [*lines, rest], b""
+                for line in lines:
+                    self.console.line(name, line.decode(errors="replace").rstrip("\r"))
+        finally:
+            transport.close()
         if rest:
             self.console.line(name, rest.decode(errors="replace"))
 

@@ -1,12 +1,15 @@
 """The narrow waist where money meets: books, accounts, transfers."""
 
-from typing import ClassVar
+from decimal import Decimal
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-MONEY = {"max_digits": 28, "decimal_places": 8}
+MONEY: dict[str, Any] = {"max_digits": 28, "decimal_places": 8}
+# Above every amount the column holds, and below NaN, which PostgreSQL sorts last: the bound refuses NaN.
+BOUND = Decimal(10) ** 20
 
 
 class Book(models.Model):
@@ -45,8 +48,9 @@ class Book(models.Model):
 class Account(models.Model):
     """A holder of money in a book: a customer's, with balance and version, or a system account without."""
 
-    # Balances and versions move only inside the function ledger_post.
-    application_rights = "SELECT, INSERT, UPDATE (code)"
+    # Balances and versions move only inside the function ledger_post. Locking a row takes the right to
+    # update one of its columns: the one that decides nothing.
+    application_rights = "SELECT, INSERT, UPDATE (created_at)"
 
     class Code(models.TextChoices):
         CUSTOMER = "customer"
@@ -84,7 +88,8 @@ class Account(models.Model):
                 name="account_one_of_owner",
             ),
             models.CheckConstraint(
-                condition=Q(balance=None) | Q(balance__gte=0), name="account_never_below_zero"
+                condition=Q(balance=None) | Q(balance__gte=0, balance__lt=BOUND),
+                name="account_never_below_zero",
             ),
             models.CheckConstraint(
                 condition=Q(owner=None, balance=None, version=None, counter=None)
@@ -100,11 +105,13 @@ class Account(models.Model):
 class Transfer(models.Model):
     """An immutable movement of an amount from one account to another, inside one book."""
 
-    application_rights = "SELECT, INSERT"
+    # Even inserting goes through ledger_post: nobody writes a row that its accounts do not know.
+    application_rights = "SELECT"
 
     id = models.UUIDField(primary_key=True)
-    book = models.ForeignKey(Book, models.PROTECT, db_index=False, related_name="+")
-    # The composite foreign keys (source, book) and (destination, book) are made by the migration.
+    # The composite foreign keys (source, book) and (destination, book) are made by the migration; they
+    # imply the one to the book.
+    book = models.ForeignKey(Book, models.PROTECT, db_constraint=False, db_index=False, related_name="+")
     source = models.ForeignKey(
         Account, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="outgoing"
     )
@@ -123,7 +130,9 @@ class Transfer(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="transfer_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0, amount__lt=BOUND), name="transfer_amount_positive"
+            ),
             models.CheckConstraint(condition=~Q(source=F("destination")), name="transfer_between_two"),
             models.UniqueConstraint(
                 fields=["source", "source_version"],
@@ -144,15 +153,41 @@ class Transfer(models.Model):
 class BalanceSnapshot(models.Model):
     """The sum of a system account's transfers written by transactions before `xid_before`."""
 
-    account = models.ForeignKey(Account, models.PROTECT, related_name="snapshots")
+    application_rights = "SELECT, INSERT"
+
+    account = models.ForeignKey(Account, models.PROTECT, related_name="snapshots", db_index=False)
     xid_before = models.BigIntegerField()
     balance = models.DecimalField(**MONEY)
     taken_at = models.DateTimeField()
 
     class Meta:
+        ordering = ["-id"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account", "xid_before"], name="snapshot_once_per_horizon")
         ]
+        indexes: ClassVar = [models.Index(fields=["account", "-id"], name="snapshot_newest")]
 
     def __str__(self) -> str:
         return f"{self.account_id} before {self.xid_before}"
+
+
+class LedgerCheck(models.Model):
+    """One run of the ledger's check and the differences it named."""
+
+    application_rights = "SELECT, INSERT"
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    is_whole = models.BooleanField(help_text="Everything, or what changed since the last clean check.")
+    # Every transfer of a transaction before this one was seen.
+    xid_before = models.BigIntegerField()
+    differences = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["-id"], name="ledger_check_clean", condition=Q(differences=[]))
+        ]
+
+    def __str__(self) -> str:
+        return f"{len(self.differences)} differences at {self.finished_at:%Y-%m-%d %H:%M:%S}"

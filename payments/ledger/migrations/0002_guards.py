@@ -10,7 +10,20 @@ ALTER TABLE ledger_transfer
         FOREIGN KEY (destination_id, book_id) REFERENCES ledger_account (id, book_id),
     ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id();
 CREATE INDEX transfer_xid ON ledger_transfer (xid);
+ALTER TABLE ledger_account
+    ADD CONSTRAINT account_counter_in_book
+        FOREIGN KEY (counter_id, book_id) REFERENCES ledger_account (id, book_id);
 ALTER TABLE ledger_account SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+"""
+
+# An account is born empty: whatever it holds came by a transfer.
+EMPTY = """
+CREATE FUNCTION ledger_refuse_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'an account opens empty' USING ERRCODE = 'check_violation', CONSTRAINT = 'account_opens_empty';
+END $$;
+CREATE TRIGGER ledger_account_opens_empty BEFORE INSERT ON ledger_account
+    FOR EACH ROW WHEN (NEW.balance <> 0 OR NEW.version <> 0) EXECUTE FUNCTION ledger_refuse_balance();
 """
 
 # The one place where balances change. It runs with its owner's rights, because the application may not
@@ -45,7 +58,8 @@ BEGIN
     IF FOUND THEN
         IF refused.found_source IS NULL OR refused.found_destination IS NULL THEN
             RAISE EXCEPTION 'no such account' USING ERRCODE = 'TH003',
-                DETAIL = coalesce(refused.found_source, refused.source)::text;
+                DETAIL = CASE WHEN refused.found_source IS NULL
+                    THEN refused.source ELSE refused.destination END::text;
         END IF;
         RAISE EXCEPTION 'too many decimals' USING ERRCODE = 'TH002',
             DETAIL = json_build_object('amount', refused.amount::text, 'scale', refused.scale)::text;
@@ -84,6 +98,7 @@ BEGIN
     ORDER BY e.place
     RETURNING t.id, t.book_id, t.source_version, t.source_balance, t.destination_version, t.destination_balance;
 END $$;
+REVOKE EXECUTE ON FUNCTION ledger_post FROM PUBLIC;
 """
 
 # Refuses a balance below zero also in the middle of a batch, with the numbers a customer needs.
@@ -91,7 +106,8 @@ FUNDS = """
 CREATE FUNCTION ledger_refuse_overdraft() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'insufficient funds' USING ERRCODE = 'TH001', DETAIL = json_build_object(
-        'account', NEW.source_id, 'balance', (NEW.source_balance + NEW.amount)::text, 'amount', NEW.amount::text
+        'account', NEW.source_id, 'balance', (NEW.source_balance + NEW.amount)::text, 'amount', NEW.amount::text,
+        'scale', (SELECT scale FROM ledger_book WHERE id = NEW.book_id)
     )::text;
 END $$;
 CREATE TRIGGER ledger_transfer_funds BEFORE INSERT ON ledger_transfer
@@ -106,6 +122,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(WALLS, migrations.RunSQL.noop),
         migrations.RunSQL(append_only("ledger_transfer"), migrations.RunSQL.noop),
         migrations.RunSQL(append_only("ledger_balancesnapshot"), migrations.RunSQL.noop),
+        migrations.RunSQL(EMPTY, migrations.RunSQL.noop),
         migrations.RunSQL(FUNDS, migrations.RunSQL.noop),
         migrations.RunSQL(POST, "DROP FUNCTION ledger_post"),
     ]

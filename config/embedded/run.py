@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -114,9 +115,17 @@ class Platform:
             raise StartRefused(f"The database could not be brought up to date ({describe(code)}).")
         for name, command in roles.items():
             variables = {"ROLE": name, "METRICS_PORT": str(ports.metrics[name])}
+            if name == "web" and self.environment.get("WEB_WORKERS", "1") != "1":
+                variables["PROMETHEUS_MULTIPROC_DIR"] = str(self._empty_folder("web-metrics"))
             supervisor.start(role_program(name, command, self.environment | variables))
         late = await self._late_roles(ports)
         self.console.block(self._ready_block(ports, late))
+
+    def _empty_folder(self, name: str) -> Path:
+        folder = Path(self.environment["DATA_DIR"]) / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
 
     async def _start_servers(self, supervisor: Supervisor) -> None:
         await asyncio.to_thread(check_outside_servers, self.environment)

@@ -227,10 +227,10 @@ REST_FRAMEWORK = {
         "kyc.authentication.PageSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["config.core.http.JsonRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["config.core.http.JsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.core.formats.JsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.core.formats.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.core.http.JsonOnly",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.core.formats.JsonOnly",
     "EXCEPTION_HANDLER": "config.core.http.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -289,6 +289,7 @@ CELERY_BEAT_SCHEDULE = {
     "refresh token retention": {"task": "kyc.trim_refresh_tokens", "schedule": 86_400.0},
 }
 METRICS_PORT = env.number("METRICS_PORT", 0, 0, 65535)
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 
 # --- Logs ---------------------------------------------------------------------------------------------
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -79,5 +79,31 @@ class Unavailable(DomainError):
     title = "This is not available right now"
 
 
+class MethodNotAllowed(DomainError):
+    code = "method_not_allowed"
+    status = 405
+    title = "This address does not answer that method"
+
+
+class TooLarge(DomainError):
+    code = "too_large"
+    status = 413
+    title = "The request is too large"
+
+
+class NotJson(DomainError):
+    code = "not_json"
+    status = 415
+    title = "Send application/json"
+
+
+class Internal(DomainError):
+    """What a client is told when we failed; never raised by services."""
+
+    code = "internal"
+    status = 500
+    title = "Something went wrong on our side; it has been recorded"
+
+
 class Broken(Exception):
     """An invariant failed. Never caught: the request ends with 500 and an alarm."""

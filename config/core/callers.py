@@ -1,0 +1,20 @@
+"""Who calls, as far as the network says."""
+
+import ipaddress
+from typing import Any
+
+from django.conf import settings
+
+
+def client_ip(request: Any) -> str:
+    """Return the caller's address, past exactly TRUSTED_PROXIES proxies; what lies beyond may be forged."""
+    address: str = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        if len(hops) >= settings.TRUSTED_PROXIES:
+            address = hops[-settings.TRUSTED_PROXIES]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "0.0.0.0"  # noqa: S104
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

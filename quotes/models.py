@@ -1,5 +1,6 @@
 """The market: instruments, their hours, and the platform's own record of prices."""
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.core.validators import RegexValidator
@@ -90,6 +91,18 @@ class Instrument(models.Model):
     tick_interval_ms = models.PositiveIntegerField(
         default=0, help_text="0: every accepted quote makes a tick."
     )
+    max_spread = models.DecimalField(
+        max_digits=6,
+        decimal_places=5,
+        default=Decimal("0.01"),
+        help_text="Part of the mid: a wider quote is dropped.",
+    )
+    max_jump = models.DecimalField(
+        max_digits=6,
+        decimal_places=5,
+        default=Decimal("0.002"),
+        help_text="Part of the last mid: a farther quote waits until the next one confirms it.",
+    )
     source = models.CharField(max_length=20, choices=Source, default=Source.SIMULATED)
     source_symbol = models.CharField(
         max_length=80, blank=True, help_text="Its name at the source, e.g. btcusdt."
@@ -123,6 +136,8 @@ class Watermark(models.Model):
     last_at = models.DateTimeField(null=True)
     last_seq = models.BigIntegerField(default=0)
     last_price = models.DecimalField(**PRICE, null=True)
+    # Late ticks are numbered -1, -2, …: they take no number of the record.
+    late_ticks = models.BigIntegerField(default=0)
     source_lag_ms = models.IntegerField(null=True)
     # Whose quotes the last tick came from; "simulated" is shown to the customer.
     source = models.CharField(max_length=20, blank=True)

@@ -1,0 +1,311 @@
+"""What is known of the market: instruments and their hours, ticks, candles, the health of the feed."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connection
+
+from config.core import clock
+from quotes import rules
+from quotes.errors import UnknownInstrument, UnknownInterval
+from quotes.models import Instrument, Watermark
+
+PAGE = 1_000
+
+
+class TickPoint(NamedTuple):
+    """A tick of the record."""
+
+    at: datetime
+    seq: int
+    price: Decimal
+
+
+class CandleView(NamedTuple):
+    """A candle of any frame; `is_forming` until the watermark has passed its end."""
+
+    start: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    ticks: int
+    last_seq: int
+    is_forming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentState:
+    """An instrument at an instant: its hours, its last tick, how fresh the feed is."""
+
+    instrument: Instrument
+    session: rules.Session
+    last: TickPoint | None
+    watermark_at: datetime
+    source: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes orders: in session and not suspended."""
+        return self.session.is_open and not self.instrument.is_suspended
+
+    @property
+    def opens_at(self) -> datetime | None:
+        """The next opening; None while in session."""
+        return self.session.opens_at
+
+    @property
+    def closes_at(self) -> datetime | None:
+        """The next close; None while out of session, or when none is near."""
+        return self.session.closes_at
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether its prices are made by a generator, which the customer is told."""
+        return self.source == Instrument.Source.SIMULATED
+
+
+# --- Instruments --------------------------------------------------------------------------------------
+
+
+def instruments(*, listed_only: bool = True) -> list[InstrumentState]:
+    """Return the instruments by symbol, with their state now."""
+    rows = Instrument.objects.select_related("watermark").order_by("symbol")
+    return _states(rows.filter(is_listed=True) if listed_only else rows)
+
+
+def instrument_by_symbol(symbol: str) -> InstrumentState:
+    """Return one instrument, listed or not, with its state now; raise UnknownInstrument."""
+    found = _states(Instrument.objects.select_related("watermark").filter(symbol=symbol))
+    if not found:
+        raise UnknownInstrument(f"There is no instrument {symbol}.", symbol=symbol)
+    return found[0]
+
+
+def source_of(instrument: Instrument) -> str:
+    """Return the source that quotes an instrument here."""
+    return rules.source_of(
+        instrument.source, instrument.instrument_class, instrument.source_symbol, settings.SOURCES
+    )
+
+
+def _states(found: Iterable[Instrument]) -> list[InstrumentState]:
+    now, rows = clock.now(), list(found)
+    schedules = calendars_of([row.pk for row in rows])
+    return [
+        InstrumentState(
+            instrument=row,
+            session=rules.session(schedules[row.pk], now),
+            last=_last(row.watermark),
+            watermark_at=row.watermark.at,
+            source=row.watermark.source or source_of(row),
+        )
+        for row in rows
+    ]
+
+
+def _last(mark: Watermark) -> TickPoint | None:
+    if mark.last_at is None or mark.last_price is None:
+        return None
+    return TickPoint(mark.last_at, mark.last_seq, mark.last_price)
+
+
+# --- Trading hours ------------------------------------------------------------------------------------
+SCHEDULES = """
+SELECT i.id, c.time_zone,
+       (SELECT jsonb_agg(jsonb_build_array(w.effective_from, w.hours) ORDER BY w.effective_from)
+        FROM quotes_calendarweek w WHERE w.calendar_id = c.code)::text,
+       (SELECT jsonb_agg(jsonb_build_array(x.starts_at, x.ends_at, x.is_open) ORDER BY x.recorded_at, x.id)
+        FROM quotes_calendarexception x WHERE x.calendar_id = c.code)::text
+FROM quotes_instrument i JOIN quotes_calendar c ON c.code = i.calendar_id
+WHERE i.id = ANY(%s)
+"""
+
+
+def calendars_of(instrument_ids: Collection[int]) -> dict[int, rules.Schedule]:
+    """Return the trading hours of each instrument, as stored now."""
+    with connection.cursor() as cursor:
+        cursor.execute(SCHEDULES, [list(instrument_ids)])
+        return {row[0]: read_schedule(*row[1:]) for row in cursor.fetchall()}
+
+
+@lru_cache(maxsize=256)
+def read_schedule(time_zone: str, weeks: str | None, overrides: str | None) -> rules.Schedule:
+    """Read a schedule from JSON: weeks `[[since, hours], …]`, overrides `[[starts_at, ends_at, is_open], …]`.
+
+    What was read before is known by its text, so nothing can be out of date.
+    """
+    return rules.Schedule(
+        time_zone,
+        tuple(
+            rules.Week(datetime.fromisoformat(since), tuple((opens, closes) for opens, closes in hours))
+            for since, hours in json.loads(weeks or "[]")
+        ),
+        tuple(
+            rules.Override(datetime.fromisoformat(starts), datetime.fromisoformat(ends), is_open)
+            for starts, ends, is_open in json.loads(overrides or "[]")
+        ),
+    )
+
+
+# --- Ticks --------------------------------------------------------------------------------------------
+# Days that were dropped live on where an order needed them.
+TICKS = """
+SELECT at, seq, price FROM (
+    (SELECT at, seq, price FROM quotes_tick
+     WHERE instrument_id = %(instrument)s AND at {sign} %(at)s AND NOT is_late
+     ORDER BY at {order}, seq {order} LIMIT %(limit)s)
+    UNION
+    (SELECT at, seq, price FROM quotes_evidencetick
+     WHERE instrument_id = %(instrument)s AND at {sign} %(at)s
+     ORDER BY at {order}, seq {order} LIMIT %(limit)s)
+) t ORDER BY at {order}, seq {order} LIMIT %(limit)s
+"""
+
+
+def _ticks(instrument_id: int, sign: str, at: datetime, limit: int) -> list[TickPoint]:
+    order = "DESC" if sign.startswith("<") else "ASC"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            TICKS.format(sign=sign, order=order), {"instrument": instrument_id, "at": at, "limit": limit}
+        )
+        return [TickPoint(*row) for row in cursor.fetchall()]
+
+
+def ticks_page(instrument: Instrument, end: datetime | None = None, limit: int = PAGE) -> list[TickPoint]:
+    """Return the newest ticks before `end` (None: all), ascending; the page before ends at the first's `at`."""
+    found = _ticks(instrument.pk, "<", end or datetime.max.replace(tzinfo=rules.BEGINNING.tzinfo), limit)
+    return found[::-1]
+
+
+def tick_at_or_before(instrument_id: int, at: datetime) -> TickPoint | None:
+    """Return the last tick up to an instant; final only once the watermark has passed it."""
+    return next(iter(_ticks(instrument_id, "<=", at, 1)), None)
+
+
+def tick_after(instrument_id: int, at: datetime) -> TickPoint | None:
+    """Return the first tick later than an instant."""
+    return next(iter(_ticks(instrument_id, ">", at, 1)), None)
+
+
+def tick_days() -> list[date]:
+    """Return the UTC days that have a partition, ascending."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT right(c.relname, 8) FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid "
+            "WHERE h.inhparent = 'quotes_tick'::regclass ORDER BY 1"
+        )
+        return [datetime.strptime(name, "%Y%m%d").date() for (name,) in cursor.fetchall()]  # noqa: DTZ007
+
+
+# --- Candles ------------------------------------------------------------------------------------------
+STORED_CANDLES = """
+SELECT start, open, high, low, close, ticks, last_seq FROM quotes_candle
+WHERE instrument_id = %(instrument)s AND interval_seconds = %(stored)s AND start < %(end)s
+ORDER BY start DESC LIMIT %(rows)s
+"""
+# The newest limit × n rows hold at least `limit` whole buckets of n, whatever is missing in between.
+DERIVED_CANDLES = f"""
+SELECT date_bin(%(frame)s, start, %(origin)s) AS bucket,
+       (array_agg(open ORDER BY start))[1], max(high), min(low), (array_agg(close ORDER BY start DESC))[1],
+       sum(ticks)::bigint, max(last_seq)
+FROM ({STORED_CANDLES}) stored GROUP BY bucket ORDER BY bucket DESC LIMIT %(limit)s
+"""  # noqa: S608
+
+
+def candles_page(
+    instrument: Instrument, interval_seconds: int, end: datetime | None = None, limit: int = PAGE
+) -> list[CandleView]:
+    """Return the newest candles that start before `end` (None: all), ascending; raise UnknownInterval.
+
+    The page before ends at the first one's start. Buckets without ticks have no candle.
+    """
+    stored = rules.FRAMES.get(interval_seconds)
+    if stored is None:
+        raise UnknownInterval(interval=interval_seconds, intervals=sorted(rules.FRAMES))
+    mark = Watermark.objects.values_list("at", flat=True).get(instrument=instrument)
+    rows = _candle_rows(instrument.pk, interval_seconds, stored, end, limit)
+    length = timedelta(seconds=interval_seconds)
+    return [CandleView(*row, is_forming=row[0] + length > mark) for row in reversed(rows)]
+
+
+def _candle_rows(
+    instrument_id: int, interval_seconds: int, stored: int, end: datetime | None, limit: int
+) -> Sequence[tuple[Any, ...]]:
+    latest = datetime.max.replace(tzinfo=rules.BEGINNING.tzinfo)
+    if end is not None:
+        # Whole buckets only: one that starts before the end is complete in what is read.
+        latest = rules.bucket_start(end - timedelta(microseconds=1), interval_seconds) + timedelta(
+            seconds=interval_seconds
+        )
+    is_stored = stored == interval_seconds
+    with connection.cursor() as cursor:
+        cursor.execute(
+            STORED_CANDLES if is_stored else DERIVED_CANDLES,
+            {
+                "instrument": instrument_id,
+                "stored": stored,
+                "end": latest,
+                "rows": limit * interval_seconds // stored,
+                "frame": timedelta(seconds=interval_seconds),
+                "origin": rules.BEGINNING,
+                "limit": limit,
+            },
+        )
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def live_candles(instrument_id: int, frame: int) -> rules.Bar | None:
+    """Return the newest candle of a stored frame as it stands, for a feed that takes over."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT start, open, high, low, close, ticks, first_at, first_seq, last_at, last_seq "
+            "FROM quotes_candle WHERE instrument_id = %s AND interval_seconds = %s "
+            "ORDER BY start DESC LIMIT 1",
+            [instrument_id, frame],
+        )
+        row = cursor.fetchone()
+    return None if row is None else rules.Bar(*row)
+
+
+# --- The feed -----------------------------------------------------------------------------------------
+
+
+class FeedState(NamedTuple):
+    """How the record of an instrument goes on: the watermark's age and what the source says of itself."""
+
+    symbol: str
+    source: str
+    watermark_age: timedelta
+    last_tick_age: timedelta | None
+    source_lag_ms: int | None
+    late_ticks: int
+    is_fresh: bool
+
+
+def feed_health() -> list[FeedState]:
+    """Return the state of every listed instrument's feed; fresh: the watermark is within `max_quote_age`."""
+    now = clock.now()
+    found = []
+    for row in Instrument.objects.select_related("watermark").filter(is_listed=True).order_by("symbol"):
+        mark = row.watermark
+        age = now - mark.at
+        found.append(
+            FeedState(
+                symbol=row.symbol,
+                source=mark.source or source_of(row),
+                watermark_age=age,
+                last_tick_age=None if mark.last_at is None else now - mark.last_at,
+                source_lag_ms=mark.source_lag_ms,
+                late_ticks=mark.late_ticks,
+                is_fresh=age <= timedelta(milliseconds=row.max_quote_age_ms),
+            )
+        )
+    return found

@@ -1,0 +1,30 @@
+"""Every write of the market."""
+
+from quotes.services.calendars import add_calendar_exception, add_calendar_week, create_calendar
+from quotes.services.history import history_lock, record_gap
+from quotes.services.instruments import (
+    change_instrument,
+    create_instrument,
+    resume_instrument,
+    suspend_instrument,
+)
+from quotes.services.partitions import drop_day, open_days
+from quotes.services.ticks import Appended, Stretch, append_ticks, take_over
+
+__all__ = [
+    "Appended",
+    "Stretch",
+    "add_calendar_exception",
+    "add_calendar_week",
+    "append_ticks",
+    "change_instrument",
+    "create_calendar",
+    "create_instrument",
+    "drop_day",
+    "history_lock",
+    "open_days",
+    "record_gap",
+    "resume_instrument",
+    "suspend_instrument",
+    "take_over",
+]

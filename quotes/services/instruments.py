@@ -1,0 +1,165 @@
+"""Instruments: made, changed and suspended by operators, through one door that keeps the trail."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from config.core import audit, clock, outbox
+from quotes import selectors
+from quotes.errors import InvalidInstrument, ReasonMissing
+from quotes.facts import InstrumentChanged
+from quotes.models import Calendar, Instrument, Watermark
+
+CHANGEABLE = frozenset(
+    {
+        "name",
+        "is_listed",
+        "max_quote_age_ms",
+        "max_source_lag_ms",
+        "tick_interval_ms",
+        "max_spread",
+        "max_jump",
+        "source",
+        "source_symbol",
+        "simulated_price",
+        "simulated_volatility",
+        "simulated_interval_ms",
+    }
+)
+
+
+@transaction.atomic
+def create_instrument(
+    *,
+    symbol: str,
+    name: str,
+    instrument_class: str,
+    price_decimals: int,
+    calendar: Calendar,
+    actor: AbstractBaseUser | None = None,
+    **settings: Any,
+) -> Instrument:
+    """Make an instrument with its watermark at this instant; raise InvalidInstrument.
+
+    `settings` are the fields that may be changed later. Its symbol, decimals and calendar are for good:
+    stored prices and decided orders rest on them.
+    """
+    instrument = Instrument(
+        symbol=symbol,
+        name=name,
+        instrument_class=instrument_class,
+        price_decimals=price_decimals,
+        calendar=calendar,
+        changed_at=clock.now(),
+        **settings,
+    )
+    _check(instrument)
+    instrument.save(force_insert=True)
+    Watermark.objects.create(instrument=instrument, at=instrument.changed_at)
+    audit.record(actor=actor, action="instrument.created", target=instrument, after=_view(instrument))
+    _tell(instrument)
+    return instrument
+
+
+@transaction.atomic
+def change_instrument(
+    *, instrument: Instrument, actor: AbstractBaseUser, reason: str, **changes: Any
+) -> Instrument:
+    """Change settings of an instrument, with a reason; the feed follows within a second or two.
+
+    Raises InvalidInstrument for a value that cannot be or a field that may not change, ReasonMissing.
+    """
+    forbidden = changes.keys() - CHANGEABLE
+    if forbidden:
+        raise InvalidInstrument(f"These cannot be changed: {', '.join(sorted(forbidden))}.")
+    return _change(instrument, actor, "instrument.changed", reason, changes)
+
+
+@transaction.atomic
+def suspend_instrument(*, instrument: Instrument, actor: AbstractBaseUser, reason: str) -> Instrument:
+    """Refuse new orders on an instrument; open ones are not touched."""
+    return _change(instrument, actor, "instrument.suspended", reason, {"is_suspended": True})
+
+
+@transaction.atomic
+def resume_instrument(*, instrument: Instrument, actor: AbstractBaseUser, reason: str) -> Instrument:
+    """Accept orders on an instrument again."""
+    return _change(instrument, actor, "instrument.resumed", reason, {"is_suspended": False})
+
+
+def _change(
+    instrument: Instrument, actor: AbstractBaseUser, action: str, reason: str, changes: dict[str, Any]
+) -> Instrument:
+    if not reason.strip():
+        raise ReasonMissing()
+    locked = Instrument.objects.select_for_update(no_key=True).get(pk=instrument.pk)
+    before = _view(locked)
+    for field, value in changes.items():
+        setattr(locked, field, value)
+    _check(locked)
+    after = _view(locked)
+    changed = {field for field in after if after[field] != before[field]}
+    if not changed:
+        return locked
+    locked.changed_at = clock.now()
+    locked.save(update_fields=[*changes, "changed_at"])
+    audit.record(
+        actor=actor,
+        action=action,
+        target=locked,
+        before={field: before[field] for field in sorted(changed)},
+        after={field: after[field] for field in sorted(changed)},
+        reason=reason,
+    )
+    _tell(locked)
+    return locked
+
+
+def _check(instrument: Instrument) -> None:
+    try:
+        instrument.full_clean(validate_constraints=False)
+    except ValidationError as error:
+        raise InvalidInstrument(errors=error.message_dict) from error
+    if not 0 < instrument.max_spread < 1 or not 0 < instrument.max_jump < 1:
+        raise InvalidInstrument("max_spread and max_jump are parts of the price, between 0 and 1.")
+    if instrument.source == Instrument.Source.SIMULATED and (
+        not instrument.simulated_price
+        or instrument.simulated_price <= 0
+        or not instrument.simulated_volatility
+        or instrument.simulated_volatility <= 0
+        or instrument.simulated_interval_ms < 1
+    ):
+        raise InvalidInstrument("A simulation needs a price, a volatility and an interval above zero.")
+    if instrument.source != Instrument.Source.SIMULATED and not instrument.source_symbol:
+        raise InvalidInstrument("Say what the instrument is called at its source.")
+
+
+def _view(instrument: Instrument) -> dict[str, Any]:
+    fields = sorted({*CHANGEABLE, "is_suspended"})
+    values = {field: getattr(instrument, field) for field in fields}
+    return {
+        field: f"{value.normalize():f}" if isinstance(value, Decimal) else value
+        for field, value in values.items()
+    }
+
+
+def _tell(instrument: Instrument) -> None:
+    state = selectors.instrument_by_symbol(instrument.symbol)
+    session = state.session
+    outbox.publish(
+        outbox.instrument_topic(instrument.symbol),
+        InstrumentChanged(
+            symbol=instrument.symbol,
+            name=instrument.name,
+            price_decimals=instrument.price_decimals,
+            is_listed=instrument.is_listed,
+            is_suspended=instrument.is_suspended,
+            is_open=state.is_open,
+            opens_at=clock.iso(session.opens_at) if session.opens_at else None,
+            closes_at=clock.iso(session.closes_at) if session.closes_at else None,
+            is_simulated=state.is_simulated,
+        ),
+    )

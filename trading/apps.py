@@ -5,3 +5,10 @@ class TradingConfig(AppConfig):
     name = "trading"
     label = "trading"
     verbose_name = "Orders"
+
+    def ready(self) -> None:
+        from trading import checks, consumers, evidence
+
+        consumers.register()
+        checks.register()
+        evidence.register()

@@ -204,7 +204,7 @@ class Order(models.Model):
                 condition=Q(status="open", entry_seq=None, parked_at=None),
             ),
             models.Index(fields=["account"], name="order_open_of_account", condition=Q(status="open")),
-            models.Index(fields=["account", "-id"], name="order_of_account"),
+            models.Index(fields=["customer", "-id"], name="order_of_customer"),
         ]
 
     def __str__(self) -> str:

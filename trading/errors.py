@@ -1,0 +1,103 @@
+"""Why an order is refused."""
+
+from config.core.errors import Conflict, Forbidden, Invalid, Missing, Refused
+
+
+class CustomerRestricted(Forbidden):
+    code = "customer_restricted"
+    title = "Trading is not open to you"
+
+
+class JurisdictionRefused(Forbidden):
+    code = "jurisdiction_refused"
+    title = "Trading is not offered in your country"
+
+
+class NoSuchAccount(Missing):
+    code = "account_missing"
+    title = "There is no such account of yours"
+
+
+class NoSuchInstrument(Missing):
+    code = "instrument_missing"
+    title = "There is no such instrument"
+
+
+class NoSuchOrder(Missing):
+    code = "order_missing"
+    title = "There is no such order of yours"
+
+
+class InstrumentNotInBook(Refused):
+    code = "instrument_not_in_book"
+    title = "This account does not trade this instrument"
+
+
+class BookClosed(Refused):
+    code = "book_closed"
+    title = "This account does not trade now"
+
+
+class InstrumentSuspended(Refused):
+    code = "instrument_suspended"
+    title = "Trading in this instrument is suspended"
+
+
+class ContractNotOffered(Refused):
+    code = "contract_not_offered"
+    title = "This contract is not offered on this instrument"
+
+
+class MarketClosed(Refused):
+    code = "market_closed"
+    title = "The market is closed"
+
+
+class ExpiryCutoff(Refused):
+    code = "expiry_cutoff"
+    title = "It is too late for this expiry"
+
+
+class DurationOutOfRange(Refused):
+    code = "duration_out_of_range"
+    title = "The duration is out of range"
+
+
+class StakeOutOfRange(Refused):
+    code = "stake_out_of_range"
+    title = "The stake is out of range"
+
+
+class PriceStale(Refused):
+    code = "price_stale"
+    title = "There is no fresh price"
+
+
+class PriceMoved(Refused):
+    code = "price_moved"
+    title = "The price has moved"
+
+
+class PayoutChanged(Refused):
+    code = "payout_changed"
+    title = "The payout has changed"
+
+
+class TooManyOpenOrders(Refused):
+    code = "too_many_open_orders"
+    title = "Too many orders are open"
+
+
+class IdempotencyMismatch(Refused):
+    code = "idempotency_mismatch"
+    title = "This client_id was used for another order"
+
+
+class RateOutOfBounds(Invalid):
+    code = "rate_out_of_bounds"
+    title = "The payout rate is outside the bounds of the terms"
+
+
+class OrderBusy(Conflict):
+    code = "order_busy"
+    title = "Another order of this account is being placed"

@@ -1,0 +1,93 @@
+"""What happens to orders, as others hear it."""
+
+from dataclasses import dataclass
+
+from config.core.facts import FactData, fact
+
+
+@dataclass(frozen=True, slots=True)
+class TickView:
+    """A tick in an order: instant, sequence number, price as a decimal string."""
+
+    at: str
+    seq: int
+    price: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An order as everybody outside sees it: REST, socket, facts."""
+
+    id: str
+    client_id: str
+    account: int
+    symbol: str
+    contract: str
+    side: str
+    stake: str
+    currency: str
+    payout_rate: str
+    status: str
+    refund_reason: str | None
+    accepted_at: str
+    entry_after: str | None
+    duration_seconds: int | None
+    expires_at: str
+    entry: TickView | None
+    exit: TickView | None
+    payout: str | None
+    closed_at: str | None
+    terms: int
+
+
+@fact("order.opened")
+class OrderOpened(FactData):
+    """An order was accepted and its stake moved to escrow."""
+
+    order: OrderView
+    account: int
+    version: int
+
+
+@fact("order.entered")
+class OrderEntered(FactData):
+    """A delayed entry was found: the order now has its entry tick."""
+
+    order: OrderView
+    account: int
+
+
+@fact("order.won")
+class OrderWon(FactData):
+    """An order was won; stake and profit are on the account."""
+
+    order: OrderView
+    account: int
+    version: int
+
+
+@fact("order.lost")
+class OrderLost(FactData):
+    """An order was lost; the stake went to the house."""
+
+    order: OrderView
+    account: int
+
+
+@fact("order.refunded")
+class OrderRefunded(FactData):
+    """No outcome could be proven; the stake is back."""
+
+    order: OrderView
+    account: int
+    version: int
+
+
+@fact("payout.changed")
+class PayoutChanged(FactData):
+    """The payout rate of an instrument changed for orders accepted from now on."""
+
+    symbol: str
+    payout_rate: str
+    previous_rate: str | None
+    reason: str

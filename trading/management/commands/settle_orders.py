@@ -1,0 +1,44 @@
+"""The settler role: any number may run."""
+
+import random
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+
+from config.core.workers import WorkerCommand
+from trading import services
+from trading.models import SHARDS
+from trading.selectors import settlement_lag
+
+CLOSED = Counter("tickhouse_orders_closed", "Orders closed by this settler.")
+LAG = Gauge("tickhouse_settlement_lag_seconds", "Age of the oldest order that could be closed and is not.")
+
+
+class Command(WorkerCommand):
+    help = "Give delayed orders their entry and close what is due, until SIGTERM."
+    idle_seconds = 0.05
+    _lag_taken = 0.0
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the shard to start at: settlers that start apart do not wait for each other's accounts."""
+        parser.add_argument(
+            "--first-shard", type=int, choices=range(SHARDS), default=random.randrange(SHARDS)
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Settle until SIGTERM."""
+        self.first_shard: int = options["first_shard"]
+        super().handle(*args, **options)
+
+    def step(self) -> bool:
+        """Close everything that is due."""
+        closed = services.settle_due(first_shard=self.first_shard)
+        if closed:
+            CLOSED.inc(closed)
+        entered = services.enter_pending()
+        if time.monotonic() - self._lag_taken > 1:
+            self._lag_taken = time.monotonic()
+            LAG.set(settlement_lag())
+        return closed + entered > 0

@@ -1,0 +1,300 @@
+"""What an order must pass to be accepted: twelve rules in a fixed order; the first that fails refuses."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from uuid import UUID
+
+import msgspec
+
+from config.core import clock, money
+from config.core.errors import Invalid
+from config.core.ids import new_id
+from quotes import rules as market
+from trading import errors
+from trading.facts import OrderView
+from trading.rules import slipped
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceOrder:
+    """What a customer asks for. Exactly one of `duration_seconds` and `expires_at`."""
+
+    client_id: str
+    account: int
+    symbol: str
+    contract: str
+    side: str
+    stake: str
+    duration_seconds: int | None = None
+    expires_at: datetime | None = None
+    min_payout_rate: str | None = None
+    price: str | None = None
+    max_slippage: str | None = None
+
+
+class Found(msgspec.Struct, array_like=True):
+    """The row of the read statement `trading_read_placement`, in its order."""
+
+    is_signed_in: bool
+    is_restricted: bool
+    jurisdiction_allows: bool
+    account_id: int | None
+    owner_id: int
+    balance: Decimal
+    escrow_id: int
+    book_id: int
+    book_kind: str
+    currency: str
+    scale: int
+    book_is_open: bool
+    book_trades: bool
+    book_code: str
+    instrument_id: int | None
+    is_listed: bool
+    is_suspended: bool
+    price_decimals: int
+    max_quote_age_ms: int
+    max_source_lag_ms: int
+    calendar_zone: str
+    calendar_weeks: str | None
+    calendar_overrides: str | None
+    terms_id: int | None
+    terms_version: int
+    contracts: list[str]
+    min_stake: Decimal
+    max_stake: Decimal
+    min_duration_seconds: int
+    max_duration_seconds: int
+    cutoff_seconds: int
+    max_open_orders: int
+    entry_policy: str
+    entry_delay_ms: int
+    payout_rate: Decimal | None
+    watermark_at: datetime | None
+    last_at: datetime | None
+    last_seq: int
+    last_price: Decimal
+    source_lag_ms: int | None
+    repeated_id: UUID | None
+
+
+class Draft:
+    """An order on its way through the rules: what was asked, what was found, what follows."""
+
+    __slots__ = ("accepted_at", "asked", "entry_after", "expires_at", "found", "order_id", "stake", "view")
+
+    def __init__(self, asked: PlaceOrder, found: Found, accepted_at: datetime) -> None:
+        self.asked = asked
+        self.found = found
+        self.order_id = new_id()
+        self.accepted_at = accepted_at
+        self.entry_after: datetime | None = None
+        self.expires_at = accepted_at
+        self.stake = money.ZERO
+        self.view: OrderView
+
+
+def customer_may_trade(draft: Draft) -> None:
+    """1. The customer may sign in and trade, and his country allows it."""
+    if draft.found.is_restricted:
+        raise errors.CustomerRestricted(
+            "Trading is restricted on your account. Ask support why and until when."
+        )
+    if draft.found.account_id is not None and not draft.found.jurisdiction_allows:
+        raise errors.JurisdictionRefused("Trading with this account is not offered in your country.")
+
+
+def account_trades_instrument(draft: Draft) -> None:
+    """2. The account is his, and its book trades this instrument now."""
+    found = draft.found
+    if found.account_id is None:
+        raise errors.NoSuchAccount(f"You have no account {draft.asked.account}.", account=draft.asked.account)
+    if found.instrument_id is None or not found.is_listed:
+        raise errors.NoSuchInstrument(
+            f"There is no instrument {draft.asked.symbol}.", symbol=draft.asked.symbol
+        )
+    if not found.book_is_open:
+        raise errors.BookClosed("This account is not open for trading at this time.")
+    if not found.book_trades:
+        raise errors.InstrumentNotInBook(f"This account does not trade {draft.asked.symbol}.")
+
+
+def instrument_is_offered(draft: Draft) -> None:
+    """3. The instrument is not suspended and offers this contract."""
+    found, asked = draft.found, draft.asked
+    if found.is_suspended:
+        raise errors.InstrumentSuspended(f"{asked.symbol} is suspended. Open orders are not affected.")
+    if found.terms_id is None or found.payout_rate is None or asked.contract not in found.contracts:
+        raise errors.ContractNotOffered(
+            f"{asked.symbol} does not offer {asked.contract}.", contracts=found.contracts or []
+        )
+    if asked.side not in ("up", "down"):
+        raise Invalid("side is up or down.", errors={"side": ["up or down."]})
+
+
+def market_is_open(draft: Draft) -> None:
+    """4. The session is open now and until the expiry, and a clock expiry is not too near."""
+    found, asked = draft.found, draft.asked
+    schedule = _schedule(found.calendar_zone, found.calendar_weeks, found.calendar_overrides)
+    closes_at = market.open_until(schedule, draft.accepted_at)
+    if closes_at is None:
+        opens_at = market.next_open(schedule, draft.accepted_at)
+        raise errors.MarketClosed(
+            f"{asked.symbol} is closed" + (f" until {clock.iso(opens_at)}." if opens_at else "."),
+            opens_at=clock.iso(opens_at) if opens_at else None,
+        )
+    if draft.expires_at >= closes_at:
+        raise errors.MarketClosed(
+            f"{asked.symbol} closes at {clock.iso(closes_at)}, before this order would expire.",
+            closes_at=clock.iso(closes_at),
+        )
+    if asked.expires_at is not None:
+        deadline = asked.expires_at - timedelta(seconds=found.cutoff_seconds)
+        if draft.accepted_at > deadline:
+            raise errors.ExpiryCutoff(
+                f"Orders for this expiry were taken until {clock.iso(deadline)}. Choose a later one.",
+                deadline=clock.iso(deadline),
+            )
+
+
+def duration_is_offered(draft: Draft) -> None:
+    """5. The time to expiry lies within the terms."""
+    found = draft.found
+    seconds = (draft.expires_at - (draft.entry_after or draft.accepted_at)).total_seconds()
+    if not found.min_duration_seconds <= seconds <= found.max_duration_seconds:
+        raise errors.DurationOutOfRange(
+            f"The duration is {seconds:g} s; it must be {found.min_duration_seconds} to "
+            f"{found.max_duration_seconds} s.",
+            duration_seconds=seconds,
+            min_duration_seconds=found.min_duration_seconds,
+            max_duration_seconds=found.max_duration_seconds,
+        )
+
+
+def stake_is_allowed(draft: Draft) -> None:
+    """6. The stake has the currency's decimals and lies within the terms."""
+    found = draft.found
+    try:
+        draft.stake = money.parse(draft.asked.stake, found.scale)
+    except Invalid as refused:
+        raise Invalid(refused.detail, errors={"stake": [refused.detail]}, **refused.details) from None
+    if not found.min_stake <= draft.stake <= found.max_stake:
+        low, high = (f"{bound:.{found.scale}f}" for bound in (found.min_stake, found.max_stake))
+        raise errors.StakeOutOfRange(
+            f"The stake is {draft.stake} {found.currency}; it must be {low} to {high}.",
+            stake=str(draft.stake),
+            min_stake=low,
+            max_stake=high,
+        )
+
+
+def price_is_fresh(draft: Draft) -> None:
+    """7. The latest tick, the feed's heartbeat and the source's lag are young enough."""
+    found, symbol = draft.found, draft.asked.symbol
+    limit = timedelta(milliseconds=found.max_quote_age_ms)
+    now = draft.accepted_at
+    if found.last_at is None or found.watermark_at is None:
+        raise errors.PriceStale(f"{symbol} has no price yet. Try again in a moment.")
+    if now - found.last_at > limit or now - found.watermark_at > limit:
+        age_ms = int((now - min(found.last_at, found.watermark_at)) / timedelta(milliseconds=1))
+        raise errors.PriceStale(
+            f"The latest price of {symbol} is {age_ms} ms old; at most {found.max_quote_age_ms} ms are "
+            "allowed. Try again when it moves.",
+            age_ms=age_ms,
+            max_quote_age_ms=found.max_quote_age_ms,
+        )
+    if found.source_lag_ms is not None and found.source_lag_ms > found.max_source_lag_ms:
+        raise errors.PriceStale(
+            f"The source of {symbol} lags {found.source_lag_ms} ms behind; at most "
+            f"{found.max_source_lag_ms} ms are allowed.",
+            source_lag_ms=found.source_lag_ms,
+            max_source_lag_ms=found.max_source_lag_ms,
+        )
+
+
+def price_is_as_seen(draft: Draft) -> None:
+    """8. The price has not moved against the customer by more than he accepts."""
+    found, asked = draft.found, draft.asked
+    if asked.price is None or asked.max_slippage is None:
+        return
+    price = _decimal("price", asked.price)
+    if slipped(asked.side, price, found.last_price, _decimal("max_slippage", asked.max_slippage)):
+        now = f"{found.last_price:.{found.price_decimals}f}"
+        raise errors.PriceMoved(
+            f"You saw {asked.price}; the price is now {now}.",
+            seen_price=asked.price,
+            price=now,
+            max_slippage=asked.max_slippage,
+        )
+
+
+def payout_is_as_seen(draft: Draft) -> None:
+    """9. The payout rate is not below the one the customer asks for."""
+    found, asked = draft.found, draft.asked
+    if asked.min_payout_rate is None or found.payout_rate is None:
+        return
+    if found.payout_rate < _decimal("min_payout_rate", asked.min_payout_rate):
+        rate = f"{found.payout_rate.normalize():f}"
+        raise errors.PayoutChanged(
+            f"You asked for at least {asked.min_payout_rate}; the payout rate is now {rate}.",
+            min_payout_rate=asked.min_payout_rate,
+            payout_rate=rate,
+        )
+
+
+def customer_limits_allow(draft: Draft) -> None:
+    """10. The customer's own limits allow it: he can set none yet. Open orders are counted under lock."""
+
+
+def exposure_allows(draft: Draft) -> None:
+    """11. The house's exposure limits allow it. None can be set yet; this is their place."""
+
+
+def funds_suffice(draft: Draft) -> None:
+    """12. The account holds the stake; the ledger asks again under lock."""
+    found = draft.found
+    if found.balance < draft.stake:
+        raise insufficient_funds(balance=found.balance, amount=draft.stake, scale=found.scale)
+
+
+RULES: tuple[Callable[[Draft], None], ...] = (
+    customer_may_trade,
+    account_trades_instrument,
+    instrument_is_offered,
+    market_is_open,
+    duration_is_offered,
+    stake_is_allowed,
+    price_is_fresh,
+    price_is_as_seen,
+    payout_is_as_seen,
+    customer_limits_allow,
+    exposure_allows,
+    funds_suffice,
+)
+
+
+@lru_cache(maxsize=256)
+def _schedule(zone: str, weeks: str | None, overrides: str | None) -> market.Schedule:
+    """Read the calendar as stored; what was read before is known by its text, so nothing can be out of date."""
+    return market.Schedule(
+        zone,
+        tuple(
+            market.Week(datetime.fromisoformat(since), tuple((opens, closes) for opens, closes in hours))
+            for since, hours in json.loads(weeks or "[]")
+        ),
+        tuple(
+            market.Override(datetime.fromisoformat(starts_at), datetime.fromisoformat(ends_at), is_open)
+            for starts_at, ends_at, is_open in json.loads(overrides or "[]")
+        ),
+    )
+
+
+def _decimal(name: str, value: str) -> Decimal:
+    try:
+        return money.parse(value, 8)
+    except Invalid as refused:
+        raise Invalid(refused.detail, errors={name: [refused.detail]}) from None

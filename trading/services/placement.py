@@ -1,0 +1,214 @@
+"""Placing an order: one read, the rules in their fixed order, one write."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from django.db import connection, transaction
+
+from config.core import clock, facts
+from config.core.errors import Invalid
+from config.core.ids import derived_id
+from config.core.outbox import customer_topic
+from payments.ledger.facts import AccountChanged
+from trading import errors
+from trading.facts import OrderOpened, OrderView
+from trading.models import SHARDS, Order
+from trading.rules import Price
+from trading.selectors import OrderRow, order_of, order_view
+from trading.services.acceptance import RULES, Draft, Found, PlaceOrder
+
+# After a longer wait for its locks an order would open at a price the customer no longer sees.
+LONGEST_PLACEMENT = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The accepted order, and whether it was accepted by an earlier call with the same client_id."""
+
+    order: OrderView
+    is_replayed: bool
+
+
+@transaction.atomic
+def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None = None) -> Placed:
+    """Accept an order or refuse it with the first rule that fails; a repeated `client_id` answers as before.
+
+    Debit, order, transfer and facts are one commit. `sign_in` is the token family that must still live, for
+    callers whose authentication left that to this one read. Raises the refusals of `trading.errors`,
+    InsufficientFunds, Invalid, and Unavailable when the locks do not come.
+    """
+    _well_formed(command)
+    sha = _fingerprint(command)
+    started = clock.now()
+    found = _read_placement(customer_id, sign_in, command, started)
+    if found is None or not found.is_signed_in:
+        raise Unauthenticated("Your sign-in has ended. Sign in again.")
+    if found.repeated_id is not None:
+        return _repeated(customer_id, found.repeated_id, sha)
+    draft = _draft(command, found, started)
+    for rule in RULES:
+        rule(draft)
+    answer, open_orders = _write_placement(draft, customer_id, sha)
+    if answer == "repeated":
+        existing = Order.objects.only("id").get(account_id=command.account, client_id=command.client_id)
+        return _repeated(customer_id, existing.pk, sha)
+    if answer == "too_many_open":
+        limit = draft.found.max_open_orders
+        raise errors.TooManyOpenOrders(
+            f"{open_orders} orders are open on this account, and {limit} may be. Wait until one has closed.",
+            open_orders=open_orders,
+            max_open_orders=limit,
+        )
+    if clock.now() - started > LONGEST_PLACEMENT:
+        raise errors.OrderBusy(
+            "The price moved on while this account was busy. Place the order again.", retry_after_seconds=1
+        )
+    return Placed(draft.view, is_replayed=False)
+
+
+# --- what was asked, and what is so -------------------------------------------------------------------
+
+
+def _well_formed(command: PlaceOrder) -> None:
+    if not 1 <= len(command.client_id) <= 64:
+        raise Invalid("client_id takes 1 to 64 characters.", errors={"client_id": ["1 to 64 characters."]})
+    if (command.duration_seconds is None) == (command.expires_at is None):
+        raise Invalid(
+            "Send either duration_seconds or expires_at.",
+            errors={"duration_seconds": ["Send either this or expires_at."]},
+        )
+    if command.expires_at is not None and command.expires_at.tzinfo is None:
+        raise Invalid("expires_at needs a time zone.", errors={"expires_at": ["Needs a time zone, e.g. Z."]})
+    if (command.price is None) != (command.max_slippage is None):
+        raise Invalid(
+            "price and max_slippage go together.", errors={"price": ["Goes together with max_slippage."]}
+        )
+
+
+def _fingerprint(command: PlaceOrder) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(command)).digest()
+
+
+def _repeated(customer_id: int, order_id: UUID, sha: bytes) -> Placed:
+    if bytes(Order.objects.values_list("request_sha256", flat=True).get(pk=order_id)) != sha:
+        raise errors.IdempotencyMismatch(
+            "An order with this client_id exists and asked for something else. Use a new client_id.",
+            order=str(order_id),
+        )
+    return Placed(order_of(customer_id, order_id), is_replayed=True)
+
+
+def _read_placement(
+    customer_id: int, sign_in: UUID | None, command: PlaceOrder, instant: datetime
+) -> Found | None:
+    """Read all that the rules look at in one statement: see `trading_read_placement`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM trading_read_placement(%s, %s::uuid, %s, %s, %s, %s)",
+            (customer_id, sign_in, command.account, command.client_id, command.symbol, instant),
+        )
+        row = cursor.fetchone()
+    return None if row is None else Found(*row)
+
+
+def _draft(command: PlaceOrder, found: Found, started: datetime) -> Draft:
+    accepted_at = max(started, found.last_at) if found.last_at else started
+    draft = Draft(command, found, accepted_at)
+    opens_at = accepted_at
+    if found.entry_policy == "delayed":
+        opens_at = draft.entry_after = accepted_at + timedelta(milliseconds=found.entry_delay_ms)
+    draft.expires_at = command.expires_at or opens_at + timedelta(seconds=command.duration_seconds or 0)
+    return draft
+
+
+# --- one write -----------------------------------------------------------------------------------------
+
+
+_PLACE = f"SELECT answer, open_orders FROM trading_place({', '.join(['%s'] * 26)})"  # noqa: S608
+
+
+def _write_placement(draft: Draft, customer_id: int, sha: bytes) -> tuple[str, int]:
+    """Lock the account, then write the order, its stake and its facts: see `trading_place`.
+
+    One call instead of six statements: 0.35 ms less per order, and the plan stays cached under any pooler.
+    """
+    found, asked = draft.found, draft.asked
+    entry = None
+    if draft.entry_after is None and found.last_at is not None:
+        entry = Price(found.last_at, found.last_seq, found.last_price)
+    draft.view = order_view(_row(draft, entry))
+    changed = AccountChanged(
+        account=asked.account,
+        book=found.book_code,
+        kind=found.book_kind,
+        currency=found.currency,
+        balance="",
+        version=0,
+        from_version=0,
+    )
+    values = (
+        draft.order_id,
+        asked.account,
+        asked.client_id,
+        sha,
+        customer_id,
+        asked.account % SHARDS,
+        found.instrument_id,
+        found.terms_id,
+        asked.contract,
+        asked.side,
+        draft.stake,
+        found.payout_rate,
+        draft.accepted_at,
+        asked.duration_seconds,
+        draft.entry_after,
+        draft.expires_at,
+        entry.at if entry else None,
+        entry.seq if entry else None,
+        entry.price if entry else None,
+        found.escrow_id,
+        derived_id(draft.order_id, "stake"),
+        found.max_open_orders,
+        found.scale,
+        customer_topic(customer_id),
+        facts.encode(OrderOpened(order=draft.view, account=asked.account, version=0)),
+        facts.encode(changed),
+    )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_PLACE, values)
+            answer, open_orders = cursor.fetchone()
+    except DatabaseError as error:
+        raise refusal_of(error) from error
+    return answer, open_orders
+
+
+def _row(draft: Draft, entry: Price | None) -> OrderRow:
+    found, asked = draft.found, draft.asked
+    return OrderRow(
+        id=draft.order_id,
+        client_id=asked.client_id,
+        account=asked.account,
+        symbol=asked.symbol,
+        price_decimals=found.price_decimals,
+        contract=asked.contract,
+        side=asked.side,
+        stake=draft.stake,
+        currency=found.currency,
+        scale=found.scale,
+        payout_rate=found.payout_rate,
+        status=Order.Status.OPEN,
+        refund_reason=None,
+        accepted_at=draft.accepted_at,
+        entry_after=draft.entry_after,
+        duration_seconds=asked.duration_seconds,
+        expires_at=draft.expires_at,
+        entry=entry,
+        exit=None,
+        payout=None,
+        closed_at=None,
+        terms=found.terms_version,
+    )

@@ -1,0 +1,32 @@
+"""What beat runs for orders."""
+
+from datetime import timedelta
+
+import structlog
+from celery import shared_task
+from prometheus_client import Counter
+
+from trading import services
+
+log = structlog.get_logger(__name__)
+
+# What expired longer ago than this should have been closed by a settler.
+MISSED_AFTER = timedelta(seconds=5)
+SWEPT = Counter("tickhouse_orders_swept", "Orders the sweep closed because no settler had.")
+
+
+@shared_task(name="trading.sweep_orders")
+def sweep_orders() -> int:
+    """Close what the settlers should have closed and did not; count it as an alarm."""
+    services.enter_pending()
+    swept = services.settle_due(older_than=MISSED_AFTER)
+    if swept:
+        SWEPT.inc(swept)
+        log.error("the sweep closed orders that no settler had closed", orders=swept)
+    return swept
+
+
+@shared_task(name="trading.recalculate_payouts")
+def recalculate_payouts() -> int:
+    """Bring the payout rates to what their policies say."""
+    return services.recalculate_payouts()

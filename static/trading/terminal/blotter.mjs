@@ -1,0 +1,244 @@
+// Open orders with their countdown, closed ones with both prices, and the statement.
+
+import { rows } from "./api.mjs";
+import { counter, parseInstant } from "./clock.mjs";
+import { $, h, icon, reconcile, say } from "./dom.mjs";
+import { format } from "./money.mjs";
+import { result, standing } from "./rules.mjs";
+import { closedOrders } from "./store.mjs";
+import * as words from "./strings.mjs";
+
+const PAGE = 30;
+const RESULT_ICONS = { won: "won", ahead: "up", lost: "lost", behind: "down", refunded: "refund", level: "pause", waiting: "clock", sold: "won" };
+
+export class Blotter {
+  #desk;
+  #tab = "open";
+  #pages = new Map();
+
+  constructor(desk) {
+    this.#desk = desk;
+    const tabs = [...document.querySelectorAll("[role=tab]")];
+    for (const tab of tabs) tab.addEventListener("click", () => this.open(tab.dataset.tab));
+    tabs[0].parentElement.addEventListener("keydown", (event) => moveBetween(tabs, event));
+    for (const [name, columns] of [["open", OPEN], ["history", HISTORY], ["statement", STATEMENT]]) {
+      $(`panel-${name}`).append(...skeleton(name, columns, () => this.#more(name)));
+    }
+    desk.on("orders", () => this.draw());
+    desk.on("accounts", () => this.draw());
+    desk.on("price", () => this.#drawOpen());
+    desk.on("second", () => this.#drawOpen());
+    desk.on("settled", () => this.#tab === "statement" && this.#reload("statement"));
+  }
+
+  /** Show a tab; its first page is read when it is first looked at. */
+  open(name) {
+    this.#tab = name;
+    for (const tab of document.querySelectorAll("[role=tab]")) {
+      const chosen = tab.dataset.tab === name;
+      tab.setAttribute("aria-selected", String(chosen));
+      tab.tabIndex = chosen ? 0 : -1;
+      $(`panel-${tab.dataset.tab}`).hidden = !chosen;
+    }
+    if (name === "statement") this.#reload(name);
+    else this.draw();
+  }
+
+  draw() {
+    this.#drawOpen();
+    if (this.#tab === "history") {
+      if (!this.#page("history").started) this.#more("history");
+      this.#drawHistory();
+    }
+    if (this.#tab === "statement" && !this.#page("statement").started) this.#more("statement");
+  }
+
+  #page(name) {
+    const key = `${name}/${this.#desk.accountId}`;
+    if (!this.#pages.has(key)) this.#pages.set(key, { rows: [], next: null, started: false, loading: false, failed: null });
+    return this.#pages.get(key);
+  }
+
+  #reload(name) {
+    this.#pages.delete(`${name}/${this.#desk.accountId}`);
+    this.#more(name);
+  }
+
+  async #more(name) {
+    const page = this.#page(name);
+    if (page.loading || !this.#desk.accountId) return;
+    Object.assign(page, { loading: true, started: true, failed: null });
+    this.#drawPaged(name);
+    try {
+      const account = this.#desk.accountId;
+      const answer = await (name === "history"
+        ? this.#desk.api.get("/orders", { account, status: "closed", limit: PAGE, cursor: page.next })
+        : this.#desk.api.get(`/accounts/${account}/statement`, { limit: PAGE, cursor: page.next }));
+      page.next = answer.next ?? null;
+      if (name === "history") rows(answer).forEach((order) => this.#desk.dispatch({ type: "order", order }));
+      else page.rows.push(...rows(answer));
+    } catch (problem) {
+      page.failed = problem;
+    }
+    page.loading = false;
+    this.#drawPaged(name);
+  }
+
+  #drawPaged(name) {
+    if (name === "history") this.#drawHistory();
+    else this.#drawStatement();
+  }
+
+  #drawOpen() {
+    const orders = this.#desk.openOrders();
+    say($("open-count"), String(orders.length));
+    $("open-count").toggleAttribute("data-some", orders.length > 0);
+    reconcile($("open-rows"), orders, ({ id }) => id, () => row(OPEN), (tr, order) => this.#fillOpen(tr, order));
+    note("open", orders.length ? null : [words.say.noOpen, words.say.noOpenHint]);
+    this.#drawStrip(orders);
+  }
+
+  #fillOpen(tr, order) {
+    const desk = this.#desk;
+    const price = desk.instruments.get(order.symbol)?.last?.price;
+    const left = parseInstant(order.expires_at) - desk.clock.now();
+    const whole = parseInstant(order.expires_at) - parseInstant(order.accepted_at);
+    const lean = standing(order, price);
+    tr.dataset.standing = lean;
+    fillSide(tr.children[0], order);
+    say(tr.children[1], this.#money(order, order.stake));
+    fillPrice(tr.children[2], order.entry, words.say.waitingEntry);
+    say(tr.children[3], price ?? "—");
+    const ends = tr.children[4];
+    if (!ends.firstChild) ends.append(h("span", { class: "ends" }), h("span", { class: "bar" }, h("i")));
+    say(ends.firstChild, left > 0 ? counter(left) : words.say.settling);
+    ends.title = words.utc(order.expires_at);
+    ends.lastChild.firstChild.style.transform = `scaleX(${Math.max(0, Math.min(1, left / whole))})`;
+    this.#fillResult(tr.children[5], order, lean);
+  }
+
+  #drawStrip(orders) {
+    const strip = $("strip");
+    const first = orders[0];
+    const key = first ? "some" : "none";
+    if (strip.dataset.key !== key) {
+      strip.dataset.key = key;
+      strip.replaceChildren(h("span"), h("span", { class: "strip-result" }), h("span", { class: "strip-time" }), icon("chevron"));
+    }
+    const [count, outcome, time] = strip.children;
+    say(count, first ? words.say.stripOpen(orders.length) : words.say.stripNone);
+    if (!first) return;
+    const lean = standing(first, this.#desk.instruments.get(first.symbol)?.last?.price);
+    const left = parseInstant(first.expires_at) - this.#desk.clock.now();
+    this.#fillResult(outcome, first, lean);
+    say(time, left > 0 ? counter(left) : words.say.settling);
+  }
+
+  #drawHistory() {
+    const orders = closedOrders(this.#desk.state, this.#desk.accountId);
+    reconcile($("history-rows"), orders, ({ id }) => id, () => row(HISTORY), (tr, order) => {
+      if (tr.dataset.done === order.status) return;
+      tr.dataset.done = order.status;
+      fillSide(tr.children[0], order);
+      say(tr.children[1], this.#money(order, order.stake));
+      fillPrice(tr.children[2], order.entry, "—");
+      fillPrice(tr.children[3], order.exit, "—");
+      fillTime(tr.children[4], order.closed_at, this.#desk.clock.now());
+      this.#fillResult(tr.children[5], order, order.status);
+    });
+    this.#paging("history", orders.length, [words.say.noHistory, words.say.noHistoryHint]);
+  }
+
+  #drawStatement() {
+    const page = this.#page("statement");
+    const account = this.#desk.account();
+    reconcile($("statement-rows"), page.rows, ({ id }) => id, () => row(STATEMENT), (tr, line) => {
+      say(tr.children[0], words.STATEMENT_CODES[line.code] ?? words.plain(line.code));
+      fillTime(tr.children[1], line.at, this.#desk.clock.now());
+      say(tr.children[2], format(line.amount, account.currency, { sign: true }));
+      say(tr.children[3], format(line.balance, account.currency));
+    });
+    this.#paging("statement", page.rows.length, [words.say.noStatement, words.say.noStatementHint]);
+  }
+
+  #paging(name, count, empty) {
+    const page = this.#page(name);
+    const more = $(`${name}-more`);
+    more.hidden = !page.next && !page.failed;
+    more.disabled = page.loading;
+    say(more, page.failed ? words.say.retry : words.say.loadMore);
+    $(`panel-${name}`).toggleAttribute("data-loading", page.loading && !count);
+    const failed = page.failed ? [words.say.offline, page.failed.title] : null;
+    note(name, page.failed && !count ? failed : count || page.loading || !page.started ? null : empty);
+  }
+
+  #money(order, text, options) {
+    return format(text, this.#desk.state.accounts[order.account]?.currency ?? "", options);
+  }
+
+  // Arrow or mark, amount and word together: the colour is never the only sign.
+  #fillResult(cell, order, lean) {
+    if (cell.dataset.lean !== lean) {
+      cell.dataset.lean = lean;
+      cell.replaceChildren(h("span", { class: "outcome" }, icon(RESULT_ICONS[lean]), h("b"), h("small")));
+    }
+    const [, amount, word] = cell.firstChild.children;
+    const isRefund = lean === "refunded" || lean === "level";
+    say(amount, isRefund || lean === "waiting" ? this.#money(order, order.stake) : this.#money(order, result(order, lean), { sign: true }));
+    say(word, outcomeWord(order, lean));
+  }
+}
+
+function outcomeWord(order, lean) {
+  if (lean === "refunded") return words.say.stakeBack(words.refundReason(order));
+  return { won: "Won", lost: "Lost", sold: "Sold", ahead: "ahead", behind: "behind", level: "level", waiting: "waiting" }[lean];
+}
+
+const c = words.say.headers;
+const OPEN = [["order", c.order], ["stake", c.stake], ["entry", c.entry], ["now", c.now], ["ends", c.ends], ["result", c.result]];
+const HISTORY = [["order", c.order], ["stake", c.stake], ["entry", c.entry], ["exit", c.exit], ["time", c.time], ["result", c.result]];
+const STATEMENT = [["what", c.what], ["time", c.time], ["amount", c.amount], ["balance", c.balance]];
+
+function skeleton(name, columns, more) {
+  const head = h("tr", {}, columns.map(([key, label]) => h("th", { scope: "col", class: `c-${key}` }, label)));
+  return [
+    h("table", { class: `rows rows-${name}` }, h("thead", {}, head), h("tbody", { id: `${name}-rows` })),
+    h("div", { class: "empty", id: `${name}-note`, hidden: true }),
+    h("button", { type: "button", class: "button small more", id: `${name}-more`, hidden: true, onclick: more }, words.say.loadMore),
+  ];
+}
+
+function row(columns) {
+  return h("tr", {}, columns.map(([key]) => h("td", { class: `c-${key}` })));
+}
+
+function note(name, lines) {
+  const box = $(`${name}-note`);
+  box.hidden = !lines;
+  box.previousElementSibling.hidden = Boolean(lines);
+  if (lines) box.replaceChildren(h("strong", {}, lines[0]), h("span", {}, lines[1]));
+}
+
+function fillSide(cell, order) {
+  if (cell.firstChild) return;
+  const mark = h("span", { class: `side-mark ${order.side}` }, icon(order.side));
+  cell.append(h("span", { class: "order-name" }, mark, h("b", {}, order.symbol), h("small", {}, words.SIDES[order.side] ?? order.side)));
+}
+
+function fillPrice(cell, tick, otherwise) {
+  say(cell, tick?.price ?? otherwise);
+  if (tick) cell.title = `${words.utc(tick.at)}, tick ${tick.seq}`;
+}
+
+function fillTime(cell, iso, now) {
+  say(cell, words.moment(parseInstant(iso), now));
+  cell.title = words.utc(iso);
+}
+
+function moveBetween(tabs, event) {
+  const direction = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!direction) return;
+  const next = tabs[(tabs.indexOf(document.activeElement) + direction + tabs.length) % tabs.length];
+  next.focus();
+  next.click();
+}

@@ -35,7 +35,7 @@ def account_changed(account: Account, *, from_version: int) -> AccountChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class DifferenceView:
+class Difference:
     """Something the ledger's check expected and did not find."""
 
     what: str
@@ -50,4 +50,4 @@ class LedgerDiffered(FactData):
     """The ledger's check named differences that its run before did not."""
 
     check: int
-    differences: list[DifferenceView]
+    differences: list[Difference]

@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from config.core import clock, money, outbox
 from config.core.errors import Broken, Invalid, Missing
 from config.core.ids import derived_id
-from payments.ledger import errors
+from payments.ledger import errors, selectors
 from payments.ledger.facts import account_changed
 from payments.ledger.models import Account, Book, Transfer
 
@@ -200,15 +200,15 @@ def refill_account(*, owner_id: int, account_id: int, client_id: str) -> Refille
     if not 1 <= len(client_id) <= 64:
         raise Invalid("The key of this command takes 1 to 64 characters.")
     account = (
-        Account.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("book")
-        .filter(pk=account_id, owner_id=owner_id)
+        selectors.accounts_of(owner_id)
+        .filter(pk=account_id)
+        .select_for_update(of=("self",), no_key=True)
         .first()
     )
     if account is None:
-        raise Missing(f"You have no account {account_id}.")
+        raise Missing(f"You have no account {account_id}.", account=account_id)
     book = account.book
-    if book.kind != Book.Kind.DEMO or not book.opening_balance:
+    if not selectors.is_refillable(book) or book.opening_balance is None:
         raise errors.NotRefillable()
     transfer_id = derived_id(NAMESPACE, f"account {account_id} refill {client_id}")
     done = Transfer.objects.filter(pk=transfer_id).first()
@@ -230,39 +230,26 @@ def _take_over(account: Account, posted: Posted) -> None:
     account.balance, account.version = posted.destination_balance, posted.destination_version
 
 
-_SNAPSHOT = """
-WITH horizon AS (
-    SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid
-), known AS (
-    SELECT a.id, coalesce(s.xid_before::text, '0')::xid8 AS since, coalesce(s.balance, 0) AS balance
-    FROM ledger_account a
-    LEFT JOIN LATERAL (
-        SELECT xid_before, balance FROM ledger_balancesnapshot s WHERE s.account_id = a.id
-        ORDER BY s.id DESC LIMIT 1
-    ) s ON s.xid_before::text::xid8 <= (SELECT xid FROM horizon)
-    WHERE a.owner_id IS NULL
-), leg AS (
-    SELECT source_id AS account, -amount AS delta, xid FROM ledger_transfer
-    WHERE xid >= (SELECT min(since) FROM known) AND xid < (SELECT xid FROM horizon)
-    UNION ALL
-    SELECT destination_id, amount, xid FROM ledger_transfer
-    WHERE xid >= (SELECT min(since) FROM known) AND xid < (SELECT xid FROM horizon)
-)
+# The lock makes runs follow each other: each counts from the horizon of the one before.
+_SNAPSHOT_LOCK = "SELECT pg_advisory_xact_lock(hashtext('ledger.take_snapshots'))"
+_SNAPSHOT = f"""
+WITH {selectors.SNAPSHOTS}
 INSERT INTO ledger_balancesnapshot (account_id, xid_before, balance, taken_at)
-SELECT k.id, (SELECT xid FROM horizon)::text::bigint, k.balance + sum(l.delta), %s
-FROM known k JOIN leg l ON l.account = k.id AND l.xid >= k.since
-GROUP BY k.id, k.balance
-ON CONFLICT DO NOTHING
-"""
+SELECT k.id, run.horizon::text::bigint, k.balance + sum(l.delta), %s
+FROM run, known k JOIN leg l ON l.account = k.id
+WHERE l.xid < run.horizon
+GROUP BY k.id, run.horizon, k.balance
+"""  # noqa: S608 - assembled from constants
 
 
 @transaction.atomic
 def take_snapshots() -> int:
-    """Snapshot every system account that moved since its last snapshot, and return how many were taken.
+    """Snapshot every system account that moved since the last run, and return how many moved.
 
     A snapshot covers the transactions below the oldest one still running, so that none that commits later
-    belongs before it. A newest snapshot from another cluster (a restored dump) is ignored.
+    belongs before it.
     """
     with connection.cursor() as cursor:
+        cursor.execute(_SNAPSHOT_LOCK)
         cursor.execute(_SNAPSHOT, (clock.now(),))
         return cursor.rowcount

@@ -4,6 +4,7 @@
 otherwise embedded ones are started once, by the first process, and its workers inherit their addresses.
 """
 
+import atexit
 import hashlib
 import os
 import shutil
@@ -45,6 +46,7 @@ def enter() -> None:
     if "TEST_RUN" not in os.environ:
         os.environ.update(_servers.enter_context(environment_with_servers(env.load(), throwaway=True)))
         os.environ["TEST_RUN"] = str(os.getpid())
+        atexit.register(_servers.close)
     name = f"{os.environ['TEST_RUN']}_{worker()}"
     direct = os.environ.get("DATABASE_DIRECT_URL") or os.environ["DATABASE_URL"]
     owner = os.environ.get("DATABASE_OWNER_URL") or os.environ["DATABASE_URL"]
@@ -59,7 +61,7 @@ def enter() -> None:
 
 
 def leave() -> None:
-    """Stop the servers, in the process that started them."""
+    """Remove this worker's folder, and stop the servers where this process started them."""
     shutil.rmtree(os.environ["DATA_DIR"], ignore_errors=True)
     _servers.close()
 

@@ -1,5 +1,6 @@
 """What the machine offers: users, folders, disk, ports, and the servers' programs."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -122,6 +123,28 @@ def postgres_version(bin_dir: Path) -> int:
         raise StartRefused(f"{bin_dir / 'postgres'} does not run on this machine.") from None
     match = re.search(r"\d+", told.stdout)
     return int(match.group()) if match else 0
+
+
+def copy_programs(bin_dir: Path, into: Path) -> Path:
+    """Copy an installation, with the libraries its wheel keeps beside it, readable for everybody."""
+    site = next((parent for parent in bin_dir.parents if parent.name == "site-packages"), bin_dir.parents[1])
+    inside = bin_dir.relative_to(site)
+    root = inside.parent if bin_dir.name == "bin" else inside
+    stamp = f"{site / root}{(site / root).stat().st_mtime_ns}".encode()
+    copy = into / hashlib.sha256(stamp).hexdigest()[:12]
+    if not copy.exists():
+        scratch = copy.with_suffix(".new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(site / root, scratch / root, symlinks=True)
+        libraries = f"{inside.parts[0]}.libs"
+        if (site / libraries).exists():
+            shutil.copytree(site / libraries, scratch / libraries)
+        for path in [into, scratch, *scratch.rglob("*")]:
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o755 if mode & 0o100 else 0o644))
+        scratch.rename(copy)
+    return copy / inside
 
 
 def valkey_binary() -> Path:

@@ -28,6 +28,7 @@ from psycopg import sql
 from config.embedded.machine import (
     can_enter,
     check_disk,
+    copy_programs,
     free_port,
     make_folder,
     port_is_free,
@@ -277,17 +278,7 @@ class Servers:
         """Return the programs' folder, or a copy of it where the servers' user can run them."""
         if self.user is None or can_enter(self.user, bin_dir):
             return bin_dir
-        root = bin_dir.parent if bin_dir.name == "bin" else bin_dir
-        stamp = hashlib.sha256(f"{root}{root.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-        copy = self.home / "programs" / stamp
-        if not copy.exists():
-            scratch = copy.with_suffix(".new")
-            shutil.rmtree(scratch, ignore_errors=True)
-            shutil.copytree(root, scratch, symlinks=True)
-            scratch.rename(copy)
-        for folder in (copy.parent, copy):
-            folder.chmod(0o755)
-        return copy / bin_dir.relative_to(root)
+        return copy_programs(bin_dir, self.home / "programs")
 
 
 def end_stray_postmaster(data: Path) -> None:

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -95,8 +97,17 @@ class Copy:
 
 
 @pytest.fixture
-def copy(tmp_path):
-    made = Copy(tmp_path / "a path with spaces")
+def folder() -> Iterator[Path]:
+    """Yield a folder the servers' user can enter; pytest's own is closed to it."""
+    made = Path(tempfile.mkdtemp(prefix="tickhouse-launcher-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def copy(folder):
+    made = Copy(folder / "a path with spaces")
     yield made
     if made.process and made.process.poll() is None:
         made.stop()
@@ -168,17 +179,17 @@ def test_a_start_after_the_supervisor_was_killed_ends_the_leftovers(copy):
     assert not any(is_alive(pid) for pid in [*left.values(), *now.values()])
 
 
-def test_two_run_side_by_side(copy, tmp_path):
-    other = Copy(tmp_path / "another")
+def test_two_run_side_by_side(copy, folder):
+    other = Copy(folder / "another")
     try:
         copy.start()
-        other.start(DATA_DIR=str(tmp_path / "elsewhere"))
+        other.start(DATA_DIR=str(folder / "elsewhere"))
         copy.until("Tickhouse is ready.")
         other.until("Tickhouse is ready.")
         for one in (copy, other):
             with urllib.request.urlopen(f"http://127.0.0.1:{one.web}/readyz", timeout=5) as answer:
                 assert answer.read() == b"web"
-        assert (tmp_path / "elsewhere" / "prepared").exists()
+        assert (folder / "elsewhere" / "prepared").exists()
         assert not (other.root / ".data").exists()
     finally:
         assert other.stop() == 0
@@ -194,6 +205,25 @@ def test_a_second_start_on_the_same_folder_is_refused(copy, tmp_path):
         f"Tickhouse already runs on {data} (process {first.pid}); stop it, or give this one a DATA_DIR, "
         "WEB_PORT and GATEWAY_PORT of its own."
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the servers as another user")
+def test_root_keeps_the_data_where_the_servers_user_can_enter(copy, folder):
+    data = folder / "closed" / "data"
+    data.parent.mkdir(mode=0o700)
+    try:
+        copy.start(DATA_DIR=str(data)).until("Tickhouse is ready.")
+        sentence = next(line for line in copy.text().splitlines() if "cannot enter" in line)
+        home = Path(sentence.rpartition(" ")[2].rstrip("."))
+        assert home.parent == Path("/var/lib")
+        assert (home / "postgres" / "PG_VERSION").exists()
+        assert copy.stop() == 0
+        shutil.rmtree(data)
+        copy.output.write_text("")
+        copy.start(DATA_DIR=str(data)).until("Tickhouse is ready.")
+    finally:
+        copy.stop()
+        shutil.rmtree(home)
 
 
 @pytest.mark.parametrize("name", ["WEB_PORT", "GATEWAY_PORT", "METRICS_PORT_BASE"])

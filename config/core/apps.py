@@ -2,6 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django_structlog.signals import bind_extra_request_metadata
 
 
 class CoreConfig(AppConfig):
@@ -11,7 +12,9 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         from config.core import checks  # noqa: F401
+        from config.core.audit import remember_caller
 
+        bind_extra_request_metadata.connect(remember_caller)
         post_migrate.connect(_grant, sender=self)
 
 

@@ -8,9 +8,14 @@ from django.conf import settings
 
 def client_ip(request: Any) -> str:
     """Return the caller's address, past exactly TRUSTED_PROXIES proxies; what lies beyond may be forged."""
-    address: str = request.META.get("REMOTE_ADDR", "")
+    return address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def address(peer: str, forwarded: str) -> str:
+    """Return the caller's address from the connection's peer and its X-Forwarded-For."""
+    address = peer
     if settings.TRUSTED_PROXIES:
-        hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        hops = [hop.strip() for hop in forwarded.split(",")]
         if len(hops) >= settings.TRUSTED_PROXIES:
             address = hops[-settings.TRUSTED_PROXIES]
     try:

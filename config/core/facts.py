@@ -44,6 +44,11 @@ def payload(data: FactData) -> dict[str, Any]:
     return {"v": VERSION, **msgspec.to_builtins(data)}
 
 
+def encode(data: FactData) -> str:
+    """Return the payload as JSON text, for statements that write facts themselves."""
+    return f'{{"v":{VERSION},' + msgspec.json.encode(data)[1:].decode()
+
+
 def schema(cls: type[FactData]) -> dict[str, Any]:
     """Return the JSON Schema of a fact's payload."""
     document = msgspec.json.schema(cls)

@@ -38,7 +38,7 @@ from config.core.errors import (
     Unavailable,
 )
 from config.core.formats import JsonOnly, JsonParser, JsonRenderer
-from config.core.throttle import Limit, Taken, take_all
+from config.core.throttle import Limit, Taken, ask
 
 logger = logging.getLogger(__name__)
 PROBLEM_TYPE = "application/problem+json"
@@ -67,7 +67,7 @@ class ApiView(APIView):
         self.check_permissions(request)
         limits = self.throttle if isinstance(self.throttle, tuple) else (self.throttle,)
         if limits:
-            self._taken = take_all([(limit, _counted(request, limit)) for limit in limits])
+            self._taken = ask([(limit, _counted(request, limit)) for limit in limits])
             if self._taken is not None:
                 self._taken.require()
 

@@ -9,6 +9,7 @@ import structlog
 
 _SECRET_NAME = re.compile(r"password|secret|token|authorization|cookie|otp|api_?key", re.IGNORECASE)
 _CREDENTIALS_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+_SECRET_IN_QUERY = re.compile(r"(?i)([?&](?:ticket|token|code|key|password|uid)=)[^&\s]+")
 _BEARER = re.compile(r"(?i)(bearer\s+)[\w.\-]+")
 
 
@@ -18,7 +19,8 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
         if _SECRET_NAME.search(key):
             event[key] = "[redacted]"
         elif isinstance(value, str):
-            event[key] = _BEARER.sub(r"\1[redacted]", _CREDENTIALS_IN_URL.sub(r"\1[redacted]@", value))
+            value = _CREDENTIALS_IN_URL.sub(r"\1[redacted]@", value)
+            event[key] = _SECRET_IN_QUERY.sub(r"\1[redacted]", _BEARER.sub(r"\1[redacted]", value))
     return event
 
 

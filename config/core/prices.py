@@ -1,13 +1,27 @@
 """The price hub: the newest message of each public channel, from the feed to every socket that wants it."""
 
+import asyncio
+import logging
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
+import msgspec
 import orjson
+import redis.asyncio
+from django.conf import settings
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from config.core import clock, redis, wire
+from config.core import clock, wire
+from config.core.redis import client, key
+from config.core.workers import Backoff
 
+logger = logging.getLogger(__name__)
 VERSION = 1
+SILENCE_SECONDS = 5.0
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def publish_latest(messages: Mapping[str, Mapping[str, Any]]) -> None:
@@ -20,4 +34,78 @@ def publish_latest(messages: Mapping[str, Mapping[str, Any]]) -> None:
         channel: orjson.Fragment(wire.encode({"v": VERSION, "channel": channel, "at": at, **message}))
         for channel, message in messages.items()
     }
-    redis.client().publish(redis.key("prices"), orjson.dumps(encoded))
+    client().publish(key("prices"), orjson.dumps(encoded))
+
+
+class Listener(Protocol):
+    """Who is told: a socket of this process."""
+
+    def offer(self, channel: str, text: str) -> None:
+        """Take the newest message of a channel."""
+
+    def resync(self) -> None:
+        """Learn that messages may have been lost."""
+
+
+class Hub:
+    """One subscription for all sockets of a process; a message is decoded once and never encoded again."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
+        self._task: asyncio.Task[None] | None = None
+
+    def listen(self, channel: str, listener: Listener) -> None:
+        """Offer a channel's messages to a listener from now on."""
+        self._listeners[channel].add(listener)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._receive_forever())
+
+    def leave(self, channel: str, listener: Listener) -> None:
+        """Stop offering a channel to a listener."""
+        self._listeners[channel].discard(listener)
+        if not self._listeners[channel]:
+            del self._listeners[channel]
+
+    async def _receive_forever(self) -> None:
+        backoff, is_first = Backoff(0.1, 2.0), True
+        while True:
+            try:
+                # Without its own retries, so that every interruption is seen here.
+                connection = redis.asyncio.Redis.from_url(
+                    settings.REDIS_URL, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2
+                )
+                async with connection, connection.pubsub(ignore_subscribe_messages=True) as subscription:
+                    await subscription.subscribe(key("prices"))
+                    if not is_first:
+                        self._tell_everybody()
+                    is_first = False
+                    backoff.reset()
+                    await self._receive(subscription)
+            except (redis.RedisError, OSError) as error:
+                wait = backoff.seconds()
+                logger.warning("prices stopped, trying again in %.1f s: %s", wait, error)
+                await asyncio.sleep(wait)
+
+    async def _receive(self, subscription: Any) -> None:
+        while True:
+            message = await subscription.get_message(timeout=SILENCE_SECONDS)
+            if message is None:
+                await subscription.ping()
+            elif message["type"] == "message":
+                for channel, raw in _decoder.decode(message["data"]).items():
+                    if listeners := self._listeners.get(channel):
+                        text = bytes(raw).decode()
+                        for listener in listeners:
+                            listener.offer(channel, text)
+
+    def _tell_everybody(self) -> None:
+        for listener in set().union(*self._listeners.values()):
+            listener.resync()
+
+
+_hubs: "WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """Return the hub of the running event loop."""
+    return _hubs.setdefault(asyncio.get_running_loop(), Hub())

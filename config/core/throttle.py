@@ -75,13 +75,19 @@ class Taken:
 
 def take(bucket: str, key: str, rate: float, burst: int, *, fail_closed: bool = False) -> None:
     """Take one token of a bucket with `rate` tokens per second and `burst` at most; raise TooMany."""
-    taken = take_all([(Limit(bucket, rate, burst, fail_closed=fail_closed), key)])
-    if taken is not None:
-        taken.require()
+    take_all([(Limit(bucket, rate, burst, fail_closed=fail_closed), key)])
 
 
 def take_all(limits: list[tuple[Limit, str]]) -> Taken | None:
-    """Take one token from each bucket, or none at all when one is empty.
+    """Take one token from each bucket; raise TooMany, and take none, when one is empty."""
+    taken = ask(limits)
+    if taken is not None:
+        taken.require()
+    return taken
+
+
+def ask(limits: list[tuple[Limit, str]]) -> Taken | None:
+    """Take one token from each bucket, or none at all when one is empty, and say which.
 
     While Redis is away: None, or Unavailable is raised when one of the limits fails closed.
     """

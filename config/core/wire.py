@@ -15,6 +15,11 @@ def encode(value: Any) -> bytes:
     return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 
+def plain(value: Any) -> Any:
+    """Return the same value as JSON has it: mappings, lists, strings, numbers."""
+    return orjson.loads(encode(value))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value:f}"

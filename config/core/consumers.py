@@ -1,0 +1,266 @@
+"""The one private socket: channels joined before their snapshot, facts in order, prices latest-wins."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter, deque
+from typing import Any
+
+import orjson
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+
+from config.core import callers, clock, outbox, sockets, wire
+from config.core.errors import DomainError, Invalid, TooMany, Unauthenticated
+from config.core.http import as_refusal, problem
+from config.core.prices import VERSION, hub
+
+logger = logging.getLogger(__name__)
+LARGEST_MESSAGE = 64 * 1024
+MOST_CHANNELS = 64
+# What one socket may ask: so many operations a second, so many at once.
+OPERATIONS_PER_SECOND, OPERATIONS_AT_ONCE = 10.0, 40.0
+# Prices that come within this time of the last ones sent wait, and newer ones replace them.
+SEND_INTERVAL_SECONDS = 0.05
+MOST_FACTS_WAITING = 1000
+RESYNC_SPREAD_SECONDS = 2.0
+SIGNED_OUT, REFUSED, TOO_SLOW, TOO_BIG, TOO_FAST = 4401, 4403, 4408, 1009, 4429
+
+_open: Counter[str] = Counter()
+
+
+class PrivateSocket(AsyncWebsocketConsumer):
+    """One client. Strangers hear public channels; people also their own."""
+
+    async def connect(self) -> None:
+        """Accept, unless the page is foreign or too many are open already."""
+        self.user = self.scope.get("user") or AnonymousUser()
+        self.channels: dict[str, sockets.Channel] = {}
+        self.groups_joined: dict[str, set[str]] = {}
+        self.facts: deque[str] = deque()
+        self.prices: dict[str, str] = {}
+        self.settled: set[str] = set()
+        self.awake = asyncio.Event()
+        self.sender: asyncio.Task[None] | None = None
+        self.tokens, self.filled_at = OPERATIONS_AT_ONCE, time.monotonic()
+        self.place = _place(self.scope, self.user)
+        most = settings.SOCKETS_PER_USER if self.user.is_authenticated else settings.SOCKETS_PER_ADDRESS
+        if not _is_welcome(self.scope, self.user) or _open[self.place] >= most:
+            await self.close(REFUSED)
+            return
+        _open[self.place] += 1
+        self.sender = asyncio.create_task(self._send_waiting())
+        if self.user.is_authenticated:
+            await self._join(sockets.group(outbox.customer_topic(self.user.pk)), "")
+        await self.accept()
+
+    async def disconnect(self, code: int) -> None:
+        """Leave everything."""
+        if self.sender is None:
+            return
+        self.sender.cancel()
+        _open.subtract([self.place])
+        if not _open[self.place]:
+            del _open[self.place]
+        hub().forget(self)
+        for group in self.groups_joined:
+            await self.channel_layer.group_discard(group, self.channel_name)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Handle one event; unlike the base, spend no thread on database connections we do not hold."""
+        await getattr(self, message["type"].replace(".", "_"))(message)
+
+    # --- What the client says -------------------------------------------------------------------------
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Do one operation; every refusal is answered with its problem document."""
+        if text_data is None or len(text_data) > LARGEST_MESSAGE:
+            await self.close(TOO_BIG)
+            return
+        try:
+            self._count()
+            message = _parsed(text_data)
+            match message.get("op"):
+                case "ping":
+                    await self._tell({"type": "pong"})
+                case "subscribe":
+                    for name in _names(message):
+                        await self._subscribe(name)
+                case "unsubscribe":
+                    for name in _names(message):
+                        await self._unsubscribe(name)
+                case _:
+                    raise Invalid("Send op: subscribe, unsubscribe or ping.")
+        except TooMany as refusal:
+            await self._refuse(refusal)
+            if self.tokens < -OPERATIONS_AT_ONCE:
+                await self.close(TOO_FAST)
+        except DomainError as refusal:
+            await self._refuse(refusal)
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        gained = (now - self.filled_at) * OPERATIONS_PER_SECOND
+        self.tokens, self.filled_at = min(OPERATIONS_AT_ONCE, self.tokens + gained) - 1, now
+        if self.tokens < 0:
+            raise TooMany(retry_after_seconds=1)
+
+    async def _subscribe(self, name: Any) -> None:
+        try:
+            channel = sockets.find(name, self.user)
+            if not channel.is_public and not self.user.is_authenticated:
+                raise Unauthenticated(channel=name)
+            if name not in self.channels and len(self.channels) >= MOST_CHANNELS:
+                raise TooMany(f"At most {MOST_CHANNELS} channels on one socket.", limit=MOST_CHANNELS)
+            await self._open_channel(channel)
+        except Unauthenticated as refusal:
+            await self._refuse(refusal, name)
+            await self._finish(SIGNED_OUT)
+        except Exception as error:
+            refused = as_refusal(error)
+            if refused.status >= 500:
+                logger.error("no snapshot of %s", name, exc_info=error)
+            await self._refuse(refused, name)
+            await self._unsubscribe(name)
+
+    async def _open_channel(self, channel: sockets.Channel) -> None:
+        # Joined first: what happens while the snapshot is read waits behind it, and nothing is missed.
+        self.channels[channel.name] = channel
+        self.settled.discard(channel.name)
+        if channel.group is None:
+            hub().listen(channel.name, self)
+        else:
+            await self._join(channel.group, channel.name)
+        state = await database_sync_to_async(channel.open)()
+        await self._tell({"type": "snapshot", **state, "channel": channel.name})
+        self.settled.add(channel.name)
+        self.awake.set()
+
+    async def _unsubscribe(self, name: str) -> None:
+        channel = self.channels.pop(name, None)
+        if channel is None:
+            return
+        self.prices.pop(name, None)
+        if channel.group is None:
+            hub().leave(name, self)
+            return
+        self.groups_joined[channel.group].discard(name)
+        if not self.groups_joined[channel.group]:
+            del self.groups_joined[channel.group]
+            await self.channel_layer.group_discard(channel.group, self.channel_name)
+
+    async def _join(self, group: str, name: str) -> None:
+        if group not in self.groups_joined:
+            await self.channel_layer.group_add(group, self.channel_name)
+        self.groups_joined.setdefault(group, set()).add(name)
+
+    # --- What the client is told ----------------------------------------------------------------------
+
+    async def fact_message(self, message: dict[str, Any]) -> None:
+        """Pass on a fact from the relay to the channels that carry its topic."""
+        if message["name"] == "customer.signed_out":
+            ended = orjson.loads(message["text"])["sign_in"]
+            if ended is None or ended == self.scope.get("sign_in"):
+                await self._finish(SIGNED_OUT)
+                return
+        for name in self.groups_joined.get(message["group"], ()):
+            if name:
+                await self._deliver(f'{{"channel":"{name}",{message["text"][1:]}')
+
+    def offer(self, channel: str, text: str) -> None:
+        """Take a price from the hub; it replaces the one not yet sent."""
+        self.prices[channel] = text
+        self.awake.set()
+
+    def resync(self) -> None:
+        """Send every snapshot again, soon: messages may have been lost between Redis and us."""
+        delay = random.uniform(0, RESYNC_SPREAD_SECONDS)  # noqa: S311
+        asyncio.get_running_loop().call_later(delay, self._resync_now)
+
+    def _resync_now(self) -> None:
+        if self.sender is not None and not self.sender.done():
+            self.resyncing = asyncio.create_task(self._reopen_all())
+
+    async def _reopen_all(self) -> None:
+        for name in list(self.channels):
+            await self._subscribe(name)
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        await self._deliver(wire.encode({"v": VERSION, "at": clock.now(), **message}).decode())
+
+    async def _refuse(self, refusal: DomainError, channel: Any = None) -> None:
+        named = {} if channel is None else {"channel": channel}
+        await self._tell({**problem(refusal), "type": "error", **named})
+
+    async def _deliver(self, text: str) -> None:
+        """Send at once and in order; what a slow client cannot take waits, up to a limit."""
+        if not self.facts and not self._is_congested():
+            await self.send(text_data=text)
+            return
+        self.facts.append(text)
+        self.awake.set()
+        if len(self.facts) > MOST_FACTS_WAITING:
+            await self.close(TOO_SLOW)
+
+    async def _finish(self, code: int) -> None:
+        while self.facts:
+            await self.send(text_data=self.facts.popleft())
+        await self.close(code)
+
+    async def _send_waiting(self) -> None:
+        while True:
+            await self.awake.wait()
+            self.awake.clear()
+            while self.facts and not self._is_congested():
+                await self.send(text_data=self.facts.popleft())
+            for name in [name for name in self.prices if name in self.settled]:
+                if not self._is_congested():
+                    await self.send(text_data=self.prices.pop(name))
+            if self._is_congested():
+                self.awake.set()
+            await asyncio.sleep(SEND_INTERVAL_SECONDS)
+
+    def _is_congested(self) -> bool:
+        # daphne's send never waits; its transport says when 64 KiB are queued for a slow client.
+        protocol = next(iter(getattr(self.base_send, "args", ())), None)
+        return bool(getattr(getattr(protocol, "transport", None), "producerPaused", False))
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        message = None
+    if not isinstance(message, dict):
+        raise Invalid("Send a JSON object.")
+    return message
+
+
+def _names(message: dict[str, Any]) -> list[Any]:
+    names = message.get("channels")
+    if not isinstance(names, list) or len(names) > MOST_CHANNELS:
+        raise Invalid(f"Send channels: a list of at most {MOST_CHANNELS} names.")
+    return names
+
+
+def _headers(scope: Any, name: bytes) -> str | None:
+    return next((value.decode("latin1") for key, value in scope["headers"] if key == name), None)
+
+
+def _is_welcome(scope: Any, user: Any) -> bool:
+    origin = _headers(scope, b"origin")
+    if origin is not None:
+        return origin in settings.SOCKET_ORIGINS
+    # Browsers always say where a page is from; without it a cookie alone is not believed.
+    brings_proof = _headers(scope, b"authorization") or b"ticket=" in scope.get("query_string", b"")
+    return bool(brings_proof) or not user.is_authenticated
+
+
+def _place(scope: Any, user: Any) -> str:
+    if user.is_authenticated:
+        return f"u{user.pk}"
+    peer = (scope.get("client") or [""])[0]
+    return callers.address(peer, _headers(scope, b"x-forwarded-for") or "")

@@ -63,7 +63,7 @@ class Roles:
 
     def is_ready(self, name: str) -> bool:
         """Whether the role says it can work now."""
-        port = self.ports["web"] if name == "web" else self.metrics_ports[name]
+        port = self.ports.get(name) or self.metrics_ports[name]
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=3) as answer:
                 return answer.status == 200

@@ -155,7 +155,7 @@ class Platform:
 
     @staticmethod
     async def _late_roles(ports: Ports) -> list[str]:
-        doors = ports.metrics | {"web": ports.web}
+        doors = ports.metrics | {"web": ports.web, "gateway": ports.gateway}
         answers = await asyncio.gather(
             *(until(partial(answers_ready, port), ROLE_READY_SECONDS) for port in doors.values())
         )

@@ -228,6 +228,9 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Tickhouse <no-reply@localho
 # Sources that replace the simulated one for the instruments they serve, e.g. "binance".
 SOURCES = env.words("SOURCES")
 BINANCE_URL = env.text("BINANCE_URL", "wss://data-stream.binance.vision")
+# Recordings that instruments with the source "replay" play, and how much faster than life; 0: unbounded.
+REPLAY_FOLDER = env.folder("REPLAY_FOLDER", DATA_DIR / "recordings")
+REPLAY_SPEED = env.number("REPLAY_SPEED", 1, 0, 1000)
 TICK_RETENTION_DAYS = env.number("TICK_RETENTION_DAYS", 30, 1)
 
 # --- Faces --------------------------------------------------------------------------------------------

@@ -1,7 +1,16 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
+
+
+class ConsoleConfig(admin.AdminConfig):
+    """Django's admin with our site, so that `@admin.register` finds the operator console."""
+
+    default = False
+    default_site = "config.site.Console"
 
 
 class ConfigConfig(AppConfig):
+    default = True
     name = "config"
     label = "config"
     verbose_name = "Tickhouse"

@@ -2,13 +2,34 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from kyc.urls import api as people
+from config.core import health
+from config.core import health
+from kyc import urls as people
+from payments.ledger import urls as ledger
+from trading import urls as trading
 
-api = [*people]
+api = [*people.api_urlpatterns, *ledger.api_urlpatterns, *trading.api_urlpatterns]
+schema = SpectacularAPIView.as_view(authentication_classes=(), permission_classes=())
+docs = SpectacularSwaggerView.as_view(url_name="schema", authentication_classes=(), permission_classes=())
 
 urlpatterns = [
+    path("", include((people.page_urlpatterns, "kyc"))),
+    path("", include((trading.page_urlpatterns, "trading"))),
     path("admin/", admin.site.urls),
-    path("api/v1/", include(api)),
-    path("", include("kyc.urls")),
+    path("healthz", health.view),
+    path("readyz", health.view),
+    path("metrics", health.view),
+    path("api/v1/", include((api, "api"))),
+    path("api/schema", schema, name="schema"),
+    path("api/docs", docs, name="docs"),
+    path("healthz", health.view),
+    path("readyz", health.view),
+    path("metrics", health.view),
 ]
+
+handler400 = "config.core.http.bad_request"
+handler403 = "config.core.http.permission_denied"
+handler404 = "config.core.http.not_found"
+handler500 = "config.core.http.server_error"

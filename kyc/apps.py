@@ -5,3 +5,6 @@ class KycConfig(AppConfig):
     name = "kyc"
     label = "kyc"
     verbose_name = "Customers"
+
+    def ready(self) -> None:
+        from kyc import handlers  # noqa: F401

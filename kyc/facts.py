@@ -16,10 +16,10 @@ class CustomerRegistered(FactData):
 
 @fact("customer.signed_out")
 class CustomerSignedOut(FactData):
-    """Sessions of a customer ended. `family` names the one refresh family; None means all of them."""
+    """Sessions of a customer ended. `sign_in` names the one that ended; None means all."""
 
     customer: int
-    family: str | None
+    sign_in: str | None
     reason: str
 
 

@@ -8,12 +8,15 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from kyc.rules import normalised_email
+
 
 class UserManager(BaseUserManager["User"]):
     """Finds people by e-mail address, whatever its case."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
-        return self.get(email__iexact=username)
+        """Return whose address this is; stored ones have one spelling, so that the index finds them."""
+        return self.get(email=normalised_email(username or ""))
 
 
 class User(AbstractBaseUser, PermissionsMixin):

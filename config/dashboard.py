@@ -1,0 +1,165 @@
+"""The console's first page: is the market alive, is everything settled, told and balanced."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from config.core import clock, money
+from config.core.models import Fact
+from kyc.models import User
+from payments.ledger import selectors as ledger
+from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck
+from quotes import selectors as market
+from trading.models import Order
+
+REFRESH_SECONDS = 3
+SETTLING_LATE = timedelta(seconds=5)
+TELLING_LATE = timedelta(seconds=5)
+CHECK_LATE = timedelta(minutes=5)
+# Lists are short lists of exceptions; a table of millions is never read whole for a figure.
+MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number on a tile, with a word on how it stands: good, bad or plain."""
+
+    title: str
+    value: str
+    note: str = ""
+    state: str = "plain"
+    link: str = ""
+
+
+class BookRow(NamedTuple):
+    """What a book has at stake, and what its house made."""
+
+    book: Book
+    open_orders: int
+    stakes: Decimal
+    share_percent: int
+    house: Decimal
+    since: datetime | None
+
+
+def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add the dashboard to the console's index."""
+    return {**context, **figures(), "refresh_seconds": REFRESH_SECONDS}
+
+
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """Render the dashboard's moving part alone."""
+    return render(request, "console/live.html", figures())
+
+
+def figures() -> dict[str, Any]:
+    """Read everything the dashboard shows, in a fixed number of queries that do not grow with history."""
+    now = clock.now()
+    feeds = market.feed_health()
+    books = _books()
+    tiles = [
+        _settlement(now),
+        Figure("Open orders", f"{sum(row.open_orders for row in books):,}", link="trading_order_changelist"),
+        _outbox(now),
+        _ledger_check(now),
+        Figure("Customers", f"{_capped(User.objects.filter(is_staff=False))}", link="kyc_user_changelist"),
+    ]
+    return {"tiles": tiles, "feeds": feeds, "books": books, "now": now}
+
+
+def _settlement(now: datetime) -> Figure:
+    due = Order.objects.filter(status=Order.Status.OPEN, parked_at=None, expires_at__lte=now)
+    oldest = due.order_by("expires_at").values_list("expires_at", flat=True).first()
+    parked = Order.objects.filter(status=Order.Status.OPEN, parked_at__isnull=False).count()
+    lag = now - oldest if oldest else timedelta()
+    return Figure(
+        "Settlement lag",
+        f"{lag.total_seconds():.1f} s",
+        f"{parked} parked, waiting for you" if parked else "oldest order due and still open",
+        "bad" if parked or lag > SETTLING_LATE else "good",
+        "trading_order_changelist",
+    )
+
+
+def _outbox(now: datetime) -> Figure:
+    parked = Fact.objects.filter(parked_at__isnull=False, published_at=None).count()
+    oldest = (
+        Fact.objects.filter(published_at=None).order_by("id").values_list("created_at", flat=True).first()
+    )
+    lag = now - oldest if oldest else timedelta()
+    return Figure(
+        "Facts untold for",
+        f"{lag.total_seconds():.1f} s",
+        f"{parked} parked" if parked else "none parked",
+        "bad" if parked or lag > TELLING_LATE else "good",
+        "core_fact_changelist",
+    )
+
+
+def _ledger_check(now: datetime) -> Figure:
+    last = LedgerCheck.objects.order_by("-id").first()
+    if last is None:
+        return Figure("Ledger check", "never ran", "beat runs it every minute", "bad")
+    seconds = int((now - last.finished_at).total_seconds())
+    late = now - last.finished_at > CHECK_LATE
+    return Figure(
+        "Ledger check",
+        f"{len(last.differences)} differences" if last.differences else "clean",
+        f"{seconds} s ago, {'everything' if last.is_whole else 'what changed'}",
+        "bad" if last.differences or late else "good",
+        "ledger_ledgercheck_changelist",
+    )
+
+
+# By the partial index of open orders: what is closed is not read.
+_OPEN = """
+SELECT a.book_id, count(*), coalesce(sum(o.stake), 0)
+FROM trading_order o JOIN ledger_account a ON a.id = o.account_id
+WHERE o.status = 'open' GROUP BY a.book_id
+"""
+
+
+def _books() -> list[BookRow]:
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN)
+        open_by_book = {book: (count, stakes) for book, count, stakes in cursor.fetchall()}
+    rows = list(Book.objects.order_by("id"))
+    most = max((count for count, _ in open_by_book.values()), default=0)
+    found = []
+    for book in rows:
+        count, stakes = open_by_book.get(book.pk, (0, money.ZERO))
+        house, since = _house_today(book)
+        share = round(100 * count / most) if most else 0
+        found.append(
+            BookRow(book, count, money.fit(stakes, book.scale), share, money.fit(house, book.scale), since)
+        )
+    return found
+
+
+def _house_today(book: Book) -> tuple[Decimal, datetime | None]:
+    """Return what the house won or lost since the last snapshot before midnight UTC, and that instant."""
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    before = (
+        BalanceSnapshot.objects.filter(
+            account__book=book,
+            account__owner=None,
+            account__code=Account.Code.HOUSE,
+            taken_at__lt=midnight,
+        )
+        .order_by("-id")
+        .first()
+    )
+    now = ledger.system_balances(book).get(Account.Code.HOUSE, money.ZERO)
+    return (now - before.balance, before.taken_at) if before else (now, None)
+
+
+def _capped(rows: Any) -> str:
+    count = rows[: MOST_COUNTED + 1].count()
+    return f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"

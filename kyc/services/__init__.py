@@ -1,0 +1,40 @@
+"""Every write about people, one function per use case."""
+
+from kyc.services.operators import accept_invitation, change_jurisdiction, invite_operator, invited
+from kyc.services.otp import confirm_otp, disable_otp, enrol_otp, verify_otp
+from kyc.services.people import change_profile, register_customer, reset_password
+from kyc.services.restrictions import lift_restriction, restrict
+from kyc.services.sessions import (
+    TokenPair,
+    end_page_session,
+    issue_tokens,
+    refresh_tokens,
+    revoke_family,
+    sign_out,
+    sign_out_everywhere,
+    trim_refresh_tokens,
+)
+
+__all__ = [
+    "TokenPair",
+    "accept_invitation",
+    "change_jurisdiction",
+    "change_profile",
+    "confirm_otp",
+    "disable_otp",
+    "end_page_session",
+    "enrol_otp",
+    "invite_operator",
+    "invited",
+    "issue_tokens",
+    "lift_restriction",
+    "refresh_tokens",
+    "register_customer",
+    "reset_password",
+    "restrict",
+    "revoke_family",
+    "sign_out",
+    "sign_out_everywhere",
+    "trim_refresh_tokens",
+    "verify_otp",
+]

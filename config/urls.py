@@ -5,7 +5,6 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config.core import health
-from config.core import health
 from kyc import urls as people
 from payments.ledger import urls as ledger
 from trading import urls as trading
@@ -18,9 +17,6 @@ urlpatterns = [
     path("", include((people.page_urlpatterns, "kyc"))),
     path("", include((trading.page_urlpatterns, "trading"))),
     path("admin/", admin.site.urls),
-    path("healthz", health.view),
-    path("readyz", health.view),
-    path("metrics", health.view),
     path("api/v1/", include((api, "api"))),
     path("api/schema", schema, name="schema"),
     path("api/docs", docs, name="docs"),

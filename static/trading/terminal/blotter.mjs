@@ -100,15 +100,15 @@ export class Blotter {
 
   #fillOpen(tr, order) {
     const desk = this.#desk;
-    const price = desk.instruments.get(order.symbol)?.last?.price;
+    const instrument = desk.instruments.get(order.symbol);
     const left = parseInstant(order.expires_at) - desk.clock.now();
     const whole = parseInstant(order.expires_at) - parseInstant(order.accepted_at);
-    const lean = standing(order, price);
+    const lean = standing(order, instrument);
     tr.dataset.standing = lean;
     fillSide(tr.children[0], order);
     say(tr.children[1], this.#money(order, order.stake));
     fillPrice(tr.children[2], order.entry, words.say.waitingEntry);
-    say(tr.children[3], price ?? "—");
+    say(tr.children[3], instrument?.last?.price ?? "—");
     const ends = tr.children[4];
     if (!ends.firstChild) ends.append(h("span", { class: "ends" }), h("span", { class: "bar" }, h("i")));
     say(ends.firstChild, left > 0 ? counter(left) : words.say.settling);
@@ -128,7 +128,7 @@ export class Blotter {
     const [count, outcome, time] = strip.children;
     say(count, first ? words.say.stripOpen(orders.length) : words.say.stripNone);
     if (!first) return;
-    const lean = standing(first, this.#desk.instruments.get(first.symbol)?.last?.price);
+    const lean = standing(first, this.#desk.instruments.get(first.symbol));
     const left = parseInstant(first.expires_at) - this.#desk.clock.now();
     this.#fillResult(outcome, first, lean);
     say(time, left > 0 ? counter(left) : words.say.settling);

@@ -36,8 +36,7 @@ export function union(bars, page) {
 }
 
 /** Add a live candle of frame `from` to the bars of frame `interval`.
- *  `change` is "none", "update" (the last bar), "append" (a new bar: the one before should be read again,
- *  as its last state may have been superseded on the way) or "rewrite" (an older bar). */
+ *  `change` is "none", "update" (the last bar), "append" (a new bar) or "rewrite" (an older bar). */
 export function applyLive(bars, candle, from, interval) {
   const live = toBar(candle);
   const time = bucket(live.time, interval);

@@ -40,6 +40,7 @@ export class PriceChart {
   #ready = false;
   #exhausted = false;
   #loading = null;
+  #heard = null;
   #round = 0;
   #colours = {};
 
@@ -80,6 +81,7 @@ export class PriceChart {
     this.#ready = false;
     this.#exhausted = false;
     this.#loading = null;
+    this.#heard = null;
     this.#build();
     await this.refresh();
     this.#chart.timeScale().applyOptions({ secondsVisible: interval < 60 });
@@ -106,18 +108,20 @@ export class PriceChart {
 
   /** Take a live candle of the stored frame `from`. */
   live(candle, from) {
+    const before = this.#heard;
+    this.#heard = { start: candle.start, isForming: candle.is_forming };
     if (!this.#ready) {
       this.#early.push({ candle, from });
       return;
     }
     const { bars, change } = applyLive(this.#bars, candle, from, this.interval);
+    // On a busy channel the end of a candle may be superseded by the beginning of the next.
+    if (before?.isForming && before.start < candle.start) this.refresh(3);
     if (change === "none") return;
     this.#bars = bars;
     if (change === "rewrite") this.#draw();
     else this.#series.update(this.#point(bars.at(-1)));
     if (bars.length === 1) this.onState("ready");
-    // The last state of the candle that just closed may have been superseded on its way here.
-    if (change === "append") this.refresh(3);
     this.marksChanged();
   }
 
@@ -225,7 +229,7 @@ export class PriceChart {
       const stake = format(order.stake, account()?.currency ?? "");
       marks.push({
         side: order.side,
-        standing: standing(order, price),
+        standing: standing(order, this.instrument),
         startX: this.#x(parseInstant(order.accepted_at)),
         entryX: order.entry ? this.#x(parseInstant(order.entry.at)) : null,
         expiryX,

@@ -20,20 +20,21 @@ export function setUpAccounts(desk) {
       const current = item.id === desk.accountId;
       row.firstElementChild.setAttribute("aria-pressed", String(current));
       say(row.querySelector(".account-balance"), format(item.balance, item.currency));
+      row.lastElementChild.hidden = !item.is_refillable;
     });
   };
   desk.on("accounts", draw);
 }
 
-function makeAccount(desk, { id, kind, book }) {
+function makeAccount(desk, { id, kind, book, name: title }) {
   const choose = () => {
     desk.chooseAccount(id);
     $("accounts").hidePopover();
   };
   const name = h("span", { class: "kind" }, words.KINDS[kind] ?? kind);
   const button = h("button", { type: "button", class: "account", onclick: choose }, name,
-    h("span", { class: "account-book" }, book), h("span", { class: "account-balance" }));
-  return h("li", { "data-kind": kind }, button, kind === "demo" && makeRefill(desk, id));
+    h("span", { class: "account-book" }, title || book), h("span", { class: "account-balance" }));
+  return h("li", { "data-kind": kind }, button, makeRefill(desk, id));
 }
 
 function makeRefill(desk, id) {
@@ -56,8 +57,8 @@ export function setUpLink(desk) {
   desk.on("link", () => {
     const state = desk.linkState;
     $("link").dataset.state = state;
-    const label = state === "signed_out" ? words.say.signedOut : words.LINK[state];
-    say($("link-text"), state === "live" && desk.latency !== null ? `${label}, ${desk.latency} ms` : label);
+    say($("link-text"), words.LINK[state]);
+    say($("latency"), state === "live" && desk.latency !== null ? `${desk.latency} ms` : "");
   });
 }
 
@@ -96,6 +97,7 @@ export function setUpActions(desk, { onTheme }) {
   document.addEventListener("click", ({ target }) => {
     const name = target.closest("[data-action]")?.dataset.action;
     if (name) actions[name]();
+    if (target === document.body) closeSheets();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", onTheme);
   drawSettings();

@@ -71,13 +71,13 @@ export class Desk extends EventTarget {
     const first = [...this.instruments.values()].find((instrument) => instrument.is_open) ?? [...this.instruments.values()][0];
     if (first) this.choose(this.instruments.has(wanted) ? wanted : first.symbol);
     this.link.open();
-    setInterval(() => this.link.isLive || document.hidden || this.refresh(), POLL_MS);
+    setInterval(() => this.linkState === "lost" && !document.hidden && this.refresh(), POLL_MS);
   }
 
   async syncClock() {
     const sentAt = Date.now();
     const answer = await this.api.get("/time");
-    this.clock.sample(parseInstant(answer.now ?? answer.at ?? answer.time), sentAt, Date.now());
+    this.clock.sample(parseInstant(answer.now), sentAt, Date.now());
   }
 
   /** Read the snapshot again; whoever asks while it is on its way gets the same one. */
@@ -129,8 +129,7 @@ export class Desk extends EventTarget {
   }
 
   async refill(accountId) {
-    const answer = await this.api.post(`/accounts/${accountId}/refill`, {}, { "Idempotency-Key": newId() });
-    if (answer?.id && answer.version) this.dispatch({ type: "account.changed", account: answer, from_version: Infinity, ...answer });
+    await this.api.post(`/accounts/${accountId}/refill`, {}, { "Idempotency-Key": newId() });
     await this.#readMoney();
   }
 

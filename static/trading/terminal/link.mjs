@@ -2,6 +2,7 @@
 
 const PING_MS = 10_000;
 const SILENCE_MS = 25_000;
+const SIGNED_OUT = 4401;
 const BACKOFF_MS = [300, 600, 1200, 2500, 5000, 10_000];
 
 /** The address of the socket; a loopback name follows the page's own, so that its cookie goes along. */
@@ -13,7 +14,7 @@ export function socketUrl(configured, location) {
   return url.href;
 }
 
-/** One socket with the channels wanted; reports states "connecting", "live", "lost" and every message. */
+/** One socket with the channels wanted; reports states "live", "lost", "signed_out" and every message. */
 export class Link {
   #url;
   #socket = null;
@@ -44,7 +45,7 @@ export class Link {
       this.onState("live");
     };
     socket.onmessage = ({ data }) => socket === this.#socket && this.#take(data);
-    socket.onclose = () => socket === this.#socket && this.#lose();
+    socket.onclose = ({ code }) => socket === this.#socket && (code === SIGNED_OUT ? this.#end() : this.#lose());
   }
 
   /** Change the wanted channels; what is new is subscribed, what is gone unsubscribed. */
@@ -76,6 +77,13 @@ export class Link {
       return;
     }
     this.onMessage(message);
+  }
+
+  // Nobody to speak for: asking again would be refused again.
+  #end() {
+    this.#socket = null;
+    this.isLive = false;
+    this.onState("signed_out");
   }
 
   #lose() {

@@ -28,8 +28,9 @@ export function setUpMarket(desk, { onChosen }) {
     say($("no-instruments"), search.value ? words.say.noMatch(search.value) : words.say.noInstruments);
   };
   search.addEventListener("input", draw);
-  search.addEventListener("keydown", ({ key }) => {
-    if (key === "Enter" && matches()[0]) {
+  search.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && matches()[0]) {
+      event.preventDefault(); // the focus moves on, and Enter must not press what gets it
       choose(matches()[0].symbol);
       search.blur();
     }

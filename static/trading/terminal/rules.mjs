@@ -9,7 +9,7 @@ const DURATIONS = [
 const DURATION_PRESETS = [5, 15, 30, 60, 300, 900];
 const STAKE_PRESETS = [1, 5, 10, 25, 50, 100, 250, 500, 1000];
 const CLOCK_CHOICES = 6;
-const QUIET_SECONDS = 10;
+const QUOTE_AGE_MS = 5000;
 
 /** Durations a stepper walks through, in seconds, with the instrument's own limits as its ends. */
 export function durationLadder({ min_duration_seconds: min, max_duration_seconds: max }) {
@@ -90,13 +90,14 @@ export function prospect(stake, rate, scale) {
 
 /** Age in seconds after which a price is called stale here; the server has the last word. */
 export function maxAge(instrument) {
-  return Number(instrument.max_quote_age_seconds ?? QUIET_SECONDS);
+  return (instrument.max_quote_age_ms ?? QUOTE_AGE_MS) / 1000;
 }
 
 /** Why buying is impossible now: null, or {code, …numbers} for the words. */
 export function obstacle({ instrument, account, stake, now }) {
   if (!instrument) return { code: "loading" };
   if (!account) return { code: "no_account" };
+  if (!instrument.is_open && instrument.is_suspended) return { code: "suspended" };
   if (!instrument.is_open) return { code: "closed", opensAt: parseInstant(instrument.opens_at) };
   if (!instrument.last) return { code: "no_price" };
   const age = (now - parseInstant(instrument.last.at)) / 1000;
@@ -112,11 +113,12 @@ export function obstacle({ instrument, account, stake, now }) {
   return null;
 }
 
-/** How an open order stands at a price: "waiting", "ahead", "level" or "behind". */
-export function standing(order, price) {
-  if (!order.entry || price == null) return "waiting";
-  const moved = compare(price, order.entry.price) * (order.side === "up" ? 1 : -1);
-  return moved > 0 ? "ahead" : moved < 0 ? "behind" : "level";
+/** How an open order stands on its instrument now: "waiting", "ahead", "level" (its stake would come back) or "behind". */
+export function standing(order, instrument) {
+  if (!order.entry || !instrument?.last) return "waiting";
+  const moved = compare(instrument.last.price, order.entry.price) * (order.side === "up" ? 1 : -1);
+  if (moved === 0) return instrument.tie_policy === "lose" ? "behind" : "level";
+  return moved > 0 ? "ahead" : "behind";
 }
 
 /** What an order changed for its owner: the profit, the stake lost, nothing for a refund; a decimal string. */

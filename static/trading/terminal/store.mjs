@@ -43,10 +43,11 @@ function takeSnapshot(state, { accounts, open_orders: openOrders }) {
 function takeBalance(state, message) {
   const id = message.account?.id ?? message.account;
   const known = state.accounts[id];
-  if (!known) return { ...state, gap: true };
-  if (message.version <= known.version) return state;
-  const accounts = { ...state.accounts, [id]: { ...known, balance: message.balance, version: message.version } };
-  return { ...state, accounts, gap: state.gap || message.from_version > known.version };
+  if (message.version <= known?.version) return state;
+  const { book, kind, currency, balance, version } = message;
+  const news = kind ? { id, book, kind, currency, balance, version } : { balance, version };
+  const accounts = known || kind ? { ...state.accounts, [id]: { ...known, ...news } } : state.accounts;
+  return { ...state, accounts, gap: state.gap || !known || message.from_version > known.version };
 }
 
 function takeOrder(state, order) {

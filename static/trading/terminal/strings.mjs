@@ -4,20 +4,15 @@ const two = (n) => String(n).padStart(2, "0");
 
 export const SIDES = { up: "Up", down: "Down" };
 export const KINDS = { real: "Real money", demo: "Demo", tournament: "Tournament" };
-export const STATUSES = { open: "Open", won: "Won", lost: "Lost", refunded: "Refunded", sold: "Sold" };
 export const FRAME_NAMES = { 5: "5s", 60: "1m", 300: "5m", 900: "15m", 3600: "1h" };
 export const LINK = {
   connecting: "Connecting",
   live: "Live",
   lost: "Reconnecting",
-  polling: "Slow updates",
+  signed_out: "Signed out",
 };
 export const THEMES = { system: "Theme: system", dark: "Theme: dark", light: "Theme: light" };
 export const SOUND = { true: "Sound on", false: "Sound off" };
-export const CLASSES = {
-  forex: "Currencies", fx: "Currencies", crypto: "Crypto", index: "Indices", synthetic: "Synthetic", simulated: "Synthetic",
-  metal: "Metals", stock: "Shares",
-};
 
 const REFUNDS = {
   tie: "the price was the same at both ends",
@@ -31,8 +26,8 @@ const REFUNDS = {
 };
 
 export const STATEMENT_CODES = {
-  stake: "Stake", profit: "Profit", stake_returned: "Stake back", refund: "Refund", opening: "Opening balance",
-  refill: "Refill", deposit: "Deposit", withdrawal: "Withdrawal",
+  stake: "Stake", profit: "Profit", stake_returned: "Stake back", stake_refunded: "Refund",
+  opening: "Opening balance", refill: "Refill",
 };
 
 /** Why the stake came back, as half a sentence. */
@@ -75,7 +70,6 @@ export function utc(iso) {
 export const say = {
   waitingEntry: "Waiting for the entry price",
   settling: "Settling",
-  level: "Level",
   noOpen: "No open orders",
   noOpenHint: "Choose a time and a stake, then Up or Down.",
   noHistory: "Nothing closed yet",
@@ -87,6 +81,7 @@ export const say = {
   closed: (opens) => (opens ? `Closed. Opens in ${opens.in}, ${opens.at}.` : "Closed. The next opening is not known yet."),
   opensIn: (text) => `opens in ${text}`,
   stale: ({ age, limit }) => `Prices paused: the last is ${age} old, the limit is ${limit}. Buying returns with the next price.`,
+  suspended: "Trading in this instrument is suspended. Open orders are settled as usual.",
   noPrice: "Waiting for the first price.",
   noPayout: "No payout is set for this instrument.",
   noAccount: "You have no account to trade with.",
@@ -99,7 +94,8 @@ export const say = {
   buyWithin: (text) => `Buy within ${text}`,
   endsAbout: (text) => `Ends about ${text}`,
   limits: (min, max) => `${min} to ${max} an order`,
-  ifWrong: (text) => `If you are wrong, the whole ${text} is lost.`,
+  endsAfterDelay: (text, delay) => `Entry ${delay / 1000} s after the click, ends about ${text}`,
+  ifWrong: (text, ties) => `If wrong: \u2212${text}. If equal: ${ties === "lose" ? "lost too" : "stake back"}.`,
   pays: (text) => `pays ${text}`,
   unsure: "No answer from the server yet. Sending the same order again; it cannot be bought twice.",
   stillUnsure: "We could not reach the server. Press the same button to ask again; the order cannot be bought twice.",
@@ -121,5 +117,4 @@ export const say = {
   stripOpen: (count) => `${count} open`,
   stripNone: "Orders and history",
   headers: { order: "Order", entry: "Entry", exit: "Exit", ends: "Ends in", stake: "Stake", result: "Result", now: "Now", time: "Closed", what: "What", amount: "Amount", balance: "Balance after" },
-  payout: "payout",
 };

@@ -9,6 +9,7 @@ import {
 } from "./rules.mjs";
 import * as words from "./strings.mjs";
 
+const SHORT_AMOUNT = 7;
 const ERROR_STAYS_MS = 9000;
 
 export class Ticket {
@@ -173,7 +174,9 @@ export class Ticket {
     const ladder = durationLadder(instrument);
     this.#duration = Math.min(Math.max(this.#duration, ladder[0]), ladder.at(-1));
     say($("duration"), words.length(this.#duration));
-    say($("duration-hint"), words.say.endsAbout(words.timeOfDay(this.#desk.clock.now() + this.#duration * 1000)));
+    const delay = instrument.entry_delay_ms ?? 0;
+    const end = words.timeOfDay(this.#desk.clock.now() + delay + this.#duration * 1000);
+    say($("duration-hint"), delay ? words.say.endsAfterDelay(end, delay) : words.say.endsAbout(end));
     this.#drawChips($("duration-chips"), durationPresets(instrument), this.#duration, words.length, (v) => this.#setDuration(v));
   }
 
@@ -210,9 +213,11 @@ export class Ticket {
     const gain = prospect(this.#stake, instrument.payout_rate, this.#scale);
     const rate = instrument.payout_rate ? percent(instrument.payout_rate) : "";
     const blocked = Boolean(this.#obstacle());
-    say($("odds"), gain ? words.say.ifWrong(format(this.#tidy(this.#stake), account.currency)) : "");
+    say($("odds"), gain ? words.say.ifWrong(format(this.#tidy(this.#stake), account.currency), instrument.tie_policy) : "");
     for (const button of document.querySelectorAll("[data-side]")) {
-      say(button.querySelector("[data-part=profit]"), gain ? format(gain.profit, account.currency, { sign: true }) : "—");
+      const profit = button.querySelector("[data-part=profit]");
+      say(profit, gain ? format(gain.profit, account.currency, { sign: true }) : "—");
+      profit.toggleAttribute("data-long", profit.textContent.length > SHORT_AMOUNT);
       const payout = gain ? `${rate}, ${words.say.pays(format(gain.payout, account.currency))}` : rate;
       say(button.querySelector("[data-part=payout]"), payout);
       const isPending = this.#pending === button.dataset.side;
@@ -240,6 +245,8 @@ export class Ticket {
         const now = this.#desk.clock.now();
         return words.say.closed({ in: span(found.opensAt - now), at: words.moment(found.opensAt, now) });
       }
+      case "suspended":
+        return words.say.suspended;
       case "stale":
         return words.say.stale({ age: span(found.age * 1000), limit: span(found.limit * 1000) });
       case "no_price":

@@ -50,8 +50,9 @@ test("buying is possible exactly when nothing stands in its way", () => {
   const at = (changes = {}, stake = "10.00", now = NOW) => obstacle({ instrument: { ...instrument, ...changes }, account, stake, now });
   assert.equal(at(), null);
   assert.equal(at({ is_open: false, opens_at: "2026-02-01T22:00:00Z" }).opensAt, Date.UTC(2026, 1, 1, 22));
+  assert.deepEqual(at({ is_open: false, is_suspended: true }), { code: "suspended" });
   assert.equal(at({ last: null }).code, "no_price");
-  assert.deepEqual(at({ max_quote_age_seconds: "3" }, "10.00", NOW + 4000), { code: "stale", age: 4.4, limit: 3 });
+  assert.deepEqual(at({ max_quote_age_ms: 3000 }, "10.00", NOW + 4000), { code: "stale", age: 4.4, limit: 3 });
   assert.equal(at({}, "0.99").code, "stake_low");
   assert.equal(at({}, "1000.01").code, "stake_high");
   assert.equal(at({}, "100.01").code, "funds");
@@ -62,10 +63,13 @@ test("buying is possible exactly when nothing stands in its way", () => {
 });
 
 test("the would-be result follows price and side", () => {
-  assert.equal(standing(order, "1.08513"), "ahead");
-  assert.equal(standing({ ...order, side: "down" }, "1.08513"), "behind");
-  assert.equal(standing(order, "1.085120"), "level");
-  assert.equal(standing({ ...order, entry: null }, "1.1"), "waiting");
+  const at = (price, tie_policy = "refund") => ({ last: { price }, tie_policy });
+  assert.equal(standing(order, at("1.08513")), "ahead");
+  assert.equal(standing({ ...order, side: "down" }, at("1.08513")), "behind");
+  assert.equal(standing(order, at("1.085120")), "level");
+  assert.equal(standing(order, at("1.08512", "lose")), "behind");
+  assert.equal(standing({ ...order, entry: null }, at("1.1")), "waiting");
+  assert.equal(standing(order, { last: null }), "waiting");
   assert.equal(result(order, "ahead"), "8.50");
   assert.equal(result(order, "behind"), "-10.00");
 });

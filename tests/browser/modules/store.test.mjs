@@ -35,6 +35,13 @@ test("a skipped version asks for a snapshot, a batch does not", () => {
   assert.equal(reduce(start, { ...changed(1, 0, "1.00"), account: "new" }).gap, true);
 });
 
+test("an account opened meanwhile is known from its first fact", () => {
+  const fact = { type: "account.changed", account: "b", book: "REAL-USD", kind: "real", currency: "USD", balance: "0.00", version: 1, from_version: 0 };
+  const state = reduce(play([snapshot(1, "1.00")]), fact);
+  assert.deepEqual(state.accounts.b, { id: "b", book: "REAL-USD", kind: "real", currency: "USD", balance: "0.00", version: 1 });
+  assert.equal(state.gap, true);
+});
+
 test("orders that vanished from a snapshot are asked for, until they are known", () => {
   const state = play([snapshot(1, "1.00", [open("x"), open("y")]), snapshot(2, "2.00", [open("y")])]);
   assert.deepEqual(state.lost, ["x"]);

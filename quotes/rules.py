@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -45,10 +46,6 @@ class Schedule:
     weeks: tuple[Week, ...]
     overrides: tuple[Override, ...] = ()
 
-    def is_open(self, at: datetime) -> bool:
-        """Tell whether the market is open at an instant; opening instants are open, closing ones are not."""
-        return _state(self, at)[0]
-
 
 class Session(NamedTuple):
     """Whether a market is open, and the next change; None: none within HORIZON."""
@@ -64,8 +61,13 @@ def is_valid_hours(hours: Sequence[Sequence[int]]) -> bool:
     return (
         all(len(pair) == 2 for pair in hours)
         and all(isinstance(edge, int) and 0 <= edge <= WEEK_MINUTES for edge in edges)
-        and all(earlier < later for earlier, later in zip(edges, edges[1:], strict=False))
+        and all(earlier < later for earlier, later in pairwise(edges))
     )
+
+
+def is_open(schedule: Schedule, at: datetime) -> bool:
+    """Tell whether the market is open at an instant; opening instants are open, closing ones are not."""
+    return _state(schedule, at)[0]
 
 
 def open_until(schedule: Schedule, at: datetime) -> datetime | None:
@@ -73,19 +75,19 @@ def open_until(schedule: Schedule, at: datetime) -> datetime | None:
 
     A session without a close within HORIZON ends at the horizon.
     """
-    if not schedule.is_open(at):
+    if not is_open(schedule, at):
         return None
     return _next_change(schedule, at) or at + HORIZON
 
 
 def next_open(schedule: Schedule, at: datetime) -> datetime | None:
     """Return the next instant at which a market closed at `at` opens; None: open, or not within HORIZON."""
-    return None if schedule.is_open(at) else _next_change(schedule, at)
+    return None if is_open(schedule, at) else _next_change(schedule, at)
 
 
 def session(schedule: Schedule, at: datetime) -> Session:
     """Return the state of the market at an instant and its next change."""
-    open_now, change = schedule.is_open(at), _next_change(schedule, at)
+    open_now, change = is_open(schedule, at), _next_change(schedule, at)
     return Session(open_now, None if open_now else change, change if open_now else None)
 
 
@@ -236,7 +238,7 @@ FRAMES = {
 
 
 class Bar(NamedTuple):
-    """Open, high, low, close and count of the ticks of one bucket, with the keys of its first and last tick."""
+    """Open, high, low, close and count of one bucket's ticks, with the keys of its first and last."""
 
     start: datetime
     open: Decimal

@@ -179,7 +179,7 @@ def _ticks(instrument_id: int, sign: str, at: datetime, limit: int) -> list[Tick
 
 
 def ticks_page(instrument: Instrument, end: datetime | None = None, limit: int = PAGE) -> list[TickPoint]:
-    """Return the newest ticks before `end` (None: all), ascending; the page before ends at the first's `at`."""
+    """Return the newest ticks before `end` (None: all), ascending; the first's `at` ends the page before."""
     found = _ticks(instrument.pk, "<", end or datetime.max.replace(tzinfo=rules.BEGINNING.tzinfo), limit)
     return found[::-1]
 
@@ -262,7 +262,7 @@ def _candle_rows(
         return found
 
 
-def live_candles(instrument_id: int, frame: int) -> rules.Bar | None:
+def newest_candle(instrument_id: int, frame: int) -> rules.Bar | None:
     """Return the newest candle of a stored frame as it stands, for a feed that takes over."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -5,7 +5,13 @@ from django.db import migrations, models
 from config.core.rights import append_only
 
 # What an outcome was decided on is never edited.
-RECORDS = ["quotes_tick", "quotes_evidencetick", "quotes_gap", "quotes_calendarweek", "quotes_calendarexception"]
+RECORDS = [
+    "quotes_tick",
+    "quotes_evidencetick",
+    "quotes_gap",
+    "quotes_calendarweek",
+    "quotes_calendarexception",
+]
 
 
 class Migration(migrations.Migration):

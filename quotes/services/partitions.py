@@ -71,10 +71,10 @@ def drop_day(day: date) -> int | None:
 def _keep(cursor: Any, table: str, spans: list[Span]) -> int:
     """Copy the ticks of these spans to where they stay; those that are there already are not counted."""
     cursor.execute(
-        "INSERT INTO quotes_evidencetick (instrument_id, at, seq, price) "
+        "INSERT INTO quotes_evidencetick (instrument_id, at, seq, price) "  # noqa: S608
         "SELECT DISTINCT t.instrument_id, t.at, t.seq, t.price "
         "FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[]) AS s(id, starts_at, ends_at) "
-        f"JOIN {table} t ON t.instrument_id = s.id AND t.at BETWEEN s.starts_at AND s.ends_at "  # noqa: S608
+        f"JOIN {table} t ON t.instrument_id = s.id AND t.at BETWEEN s.starts_at AND s.ends_at "
         "WHERE NOT t.is_late ON CONFLICT DO NOTHING",
         [
             [span.instrument_id for span in spans],

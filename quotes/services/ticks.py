@@ -18,7 +18,7 @@ Row = tuple[datetime, int, Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What came for an instrument: its ticks `(at, price)` in order, and the instant up to which it is all."""
+    """What came for an instrument: ticks `(at, price)` in order, and the instant up to which it is all."""
 
     until: datetime
     ticks: Sequence[tuple[datetime, Decimal]] = ()
@@ -28,7 +28,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What was written for an instrument: the new watermark, the rows in order, its candles as they are now."""
+    """What was written for an instrument: the watermark, the rows in order, the candles as they now are."""
 
     at: datetime
     rows: list[Row] = field(default_factory=list)
@@ -50,7 +50,9 @@ def take_over(instrument_ids: Collection[int], *, epoch: int | None = None) -> i
     it, and raises Deposed when a later feed has them.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT instrument_id, epoch FROM quotes_watermark ORDER BY instrument_id FOR NO KEY UPDATE")
+        cursor.execute(
+            "SELECT instrument_id, epoch FROM quotes_watermark ORDER BY instrument_id FOR NO KEY UPDATE"
+        )
         held = dict(cursor.fetchall())
         wanted = max(held.values(), default=0) + 1 if epoch is None else epoch
         if any(held[instrument_id] > wanted for instrument_id in instrument_ids):
@@ -128,8 +130,9 @@ def _copy(cursor: Any, lines: Sequence[str]) -> None:
 UPSERT_CANDLES = """
 INSERT INTO quotes_candle AS c (instrument_id, interval_seconds, start, open, high, low, close, ticks,
                                 first_at, first_seq, last_at, last_seq)
-SELECT * FROM unnest(%s::bigint[], %s::int[], %s::timestamptz[], %s::numeric[], %s::numeric[], %s::numeric[],
-                     %s::numeric[], %s::int[], %s::timestamptz[], %s::bigint[], %s::timestamptz[], %s::bigint[])
+SELECT * FROM unnest(%s::bigint[], %s::int[], %s::timestamptz[], %s::numeric[], %s::numeric[],
+                     %s::numeric[], %s::numeric[], %s::int[], %s::timestamptz[], %s::bigint[],
+                     %s::timestamptz[], %s::bigint[])
 ON CONFLICT (instrument_id, interval_seconds, start) DO UPDATE SET
     open = CASE WHEN (excluded.first_at, excluded.first_seq) < (c.first_at, c.first_seq)
                 THEN excluded.open ELSE c.open END,

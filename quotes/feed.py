@@ -1,0 +1,223 @@
+"""The feed: sources on their own event loop, one writer that makes their quotes the record."""
+
+import time
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+
+import structlog
+from django.db import DatabaseError, OperationalError
+from prometheus_client import Counter, Gauge, Histogram
+
+from config.core import clock
+from config.core.faults import faultpoint
+from quotes import selectors, services
+from quotes.errors import Deposed, PartitionMissing
+from quotes.intake import Collected, Intake, Subscription, subscription_of
+from quotes.live import LivePrices
+from quotes.models import Gap, Instrument
+from quotes.rules import STORED_FRAMES
+from quotes.services import Appended
+from quotes.sources.thread import SourceThread
+
+log = structlog.get_logger(__name__)
+
+# A quiet market's watermark moves this often; ticks do not wait for it.
+HEARTBEAT_SECONDS = 0.1
+MANY_TICKS = 1_000
+RELOAD_SECONDS = 1.0
+PARTITIONS_SECONDS = 60.0
+RETRY_PARTITION_SECONDS = 1.0
+
+TICKS = Counter("quotes_ticks", "Ticks written", ["symbol"])
+LATE = Counter("quotes_late_ticks", "Ticks that came after their watermark", ["symbol"])
+DROPPED = Gauge(
+    "quotes_dropped_quotes", "Quotes that made no tick, since the lane's start", ["symbol", "reason"]
+)
+AGE = Gauge("quotes_watermark_age_seconds", "How far the watermark is behind the clock", ["symbol"])
+UP = Gauge("quotes_source_up", "1 while the instrument's source is connected", ["symbol", "source"])
+GAPS = Counter("quotes_gaps", "Gaps recorded by the feed", ["symbol", "reason"])
+BATCH = Histogram(
+    "quotes_batch_seconds",
+    "One batch: from collecting to committed",
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
+)
+PARTITION_ALARM = Gauge("quotes_partition_missing", "1 while ticks cannot be written for want of their day")
+
+
+class Feed:
+    """Writes what the sources deliver; one at a time, by the epoch it starts."""
+
+    def __init__(self) -> None:
+        self.intake = Intake()
+        self._live = LivePrices()
+        self._sources = SourceThread(self.intake)
+        self._epoch = 0
+        self._subscriptions: dict[str, Subscription] = {}
+        self._symbols: dict[int, str] = {}
+        self._marks: dict[int, datetime] = {}
+        self._unwritten: dict[int, Collected] = {}
+        # Whose first price of this reign has come: a later pause is the source's, not ours.
+        self._begun: set[int] = set()
+        self._heartbeat_at = self._reload_at = self._partitions_at = 0.0
+
+    # --- reigns ---------------------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Begin a reign: end every earlier epoch, look at each watermark, start the sources.
+
+        When nobody has reigned in between (the database was away), what was received meanwhile is kept.
+        """
+        epoch = services.take_over(list(Instrument.objects.values_list("pk", flat=True)))
+        if epoch != self._epoch + 1:
+            self._sources.watch([])
+            self.intake.follow([], {})
+            self._subscriptions, self._unwritten = {}, {}
+            self._begun.clear()
+        self._epoch = epoch
+        self.open_days()
+        self.reload()
+        log.info("feed took over", epoch=epoch, instruments=sorted(self._subscriptions))
+
+    def stop(self) -> None:
+        """Stop the sources and write what they have delivered, unless another feed already reigns."""
+        self._sources.stop()
+        if not self._epoch:
+            return
+        try:
+            self._flush()
+        except (Deposed, OperationalError) as error:
+            log.warning("the last batch was not written", error=str(error))
+
+    def reload(self) -> None:
+        """Follow the instruments as they are stored: new ones, and changed settings."""
+        rows = list(Instrument.objects.select_related("watermark"))
+        subscriptions = {row.symbol: subscription_of(row) for row in rows}
+        if subscriptions == self._subscriptions:
+            return
+        added = [row for row in rows if row.symbol not in self._subscriptions]
+        if added:
+            services.take_over([row.pk for row in added], epoch=self._epoch)
+        for row in added:
+            self._marks[row.pk] = row.watermark.at
+            self._symbols[row.pk] = row.symbol
+            for frame in STORED_FRAMES:
+                if bar := selectors.newest_candle(row.pk, frame):
+                    self._live.know(row.symbol, frame, bar)
+        self._subscriptions = subscriptions
+        self.intake.follow(subscriptions.values(), {row.symbol: row.watermark.last_price for row in added})
+        self._sources.watch(subscriptions.values())
+
+    # --- the loop -------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Write one batch if there is something to say; return whether more is surely waiting."""
+        now = time.monotonic()
+        if now - self._reload_at >= RELOAD_SECONDS:
+            self._reload_at = now
+            self.reload()
+            self._measure()
+        if now - self._partitions_at >= PARTITIONS_SECONDS:
+            self.open_days()
+        if now - self._heartbeat_at < HEARTBEAT_SECONDS and not self.intake.has_ticks():
+            return False
+        self._heartbeat_at = now
+        return self._flush()
+
+    def _flush(self) -> bool:
+        # What could not be written comes first, and alone.
+        self._unwritten = self._unwritten or self.intake.collect()
+        if not self._unwritten:
+            return False
+        faultpoint("feed.before_append")
+        with BATCH.time():
+            appended = self._write()
+        # Until here a failure leaves the batch to the next step: no tick is lost while the database is away.
+        self._unwritten = {}
+        faultpoint("feed.after_append")
+        self._note(appended)
+        return sum(len(each.rows) for each in appended.values()) >= MANY_TICKS
+
+    def _write(self) -> dict[int, Appended]:
+        for instrument_id, each in self._unwritten.items():
+            if each.resumes_at is not None:
+                self._record_gap(instrument_id, each.resumes_at)
+        stretches = {instrument_id: each.stretch for instrument_id, each in self._unwritten.items()}
+        try:
+            return services.append_ticks(epoch=self._epoch, stretches=stretches)
+        except PartitionMissing as error:
+            PARTITION_ALARM.set(1)
+            log.error("a day of ticks has no partition, opening it", error=str(error))
+            self._open_missing(at.date() for each in stretches.values() for at, _ in each.ticks)
+        return services.append_ticks(epoch=self._epoch, stretches=stretches)
+
+    def _open_missing(self, days: Iterable[date]) -> None:
+        try:
+            services.open_days(set(days))
+        except DatabaseError as error:
+            log.critical("a day of ticks cannot be opened; ticks are held until it can", error=str(error))
+            time.sleep(RETRY_PARTITION_SECONDS)
+            raise OperationalError("a day of ticks cannot be opened") from error
+        PARTITION_ALARM.set(0)
+
+    def _record_gap(self, instrument_id: int, resumes_at: datetime) -> None:
+        """Record that nothing is known of the pause before `resumes_at`, if that matters."""
+        symbol = self._symbols[instrument_id]
+        pause = resumes_at - self._marks[instrument_id]
+        if pause <= timedelta(milliseconds=self._subscriptions[symbol].max_quote_age_ms):
+            return
+        reason = Gap.Reason.SOURCE_SILENT if instrument_id in self._begun else Gap.Reason.FEED_DOWN
+        gap = services.record_gap(
+            instrument_id=instrument_id,
+            ends_at=resumes_at - timedelta(microseconds=1),
+            reason=reason,
+            epoch=self._epoch,
+        )
+        if gap is not None:
+            GAPS.labels(symbol, reason).inc()
+            log.warning("gap recorded", symbol=symbol, reason=reason, seconds=pause.total_seconds())
+
+    # --- around it ------------------------------------------------------------------------------------
+
+    def _note(self, appended: dict[int, Appended]) -> None:
+        """Remember the watermarks, count, and tell everybody."""
+        told = {}
+        for instrument_id, each in appended.items():
+            symbol = self._symbols[instrument_id]
+            self._marks[instrument_id] = each.at
+            if each.rows:
+                self._begun.add(instrument_id)
+                TICKS.labels(symbol).inc(len(each.rows))
+            if each.late:
+                LATE.labels(symbol).inc(each.late)
+            told[symbol] = (self._subscriptions[symbol].price_decimals, each)
+        self._live.publish(told)
+
+    def open_days(self) -> None:
+        """Make sure that today and tomorrow have a partition; what cannot be opened is tried again."""
+        self._partitions_at = time.monotonic()
+        today = clock.now().date()
+        days = {today, today + timedelta(days=1)} - self._days
+        if not days:
+            return
+        try:
+            services.open_days(days)
+        except DatabaseError as error:
+            PARTITION_ALARM.set(1)
+            log.error("the next days of ticks cannot be opened", error=str(error))
+        else:
+            PARTITION_ALARM.set(0)
+            self._days |= days
+
+    def _measure(self) -> None:
+        now, dropped = clock.now(), self.intake.dropped()
+        for instrument_id, at in self._marks.items():
+            symbol = self._symbols[instrument_id]
+            AGE.labels(symbol).set((now - at).total_seconds())
+            UP.labels(symbol, self._subscriptions[symbol].source).set(self.intake.is_up(symbol))
+            for reason, count in dropped.get(symbol, {}).items():
+                DROPPED.labels(symbol, reason).set(count)
+
+    def complaint(self) -> str:
+        """Say which listed instruments have no fresh prices; "" when all have."""
+        stale = [state.symbol for state in selectors.feed_health() if not state.is_fresh]
+        return f"no fresh prices: {', '.join(stale)}" if stale else ""

@@ -21,7 +21,7 @@ from django_otp import login as otp_login
 from django_otp.admin import OTPAdminSite
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.sites import UnfoldAdminSite
-from unfold.widgets import UnfoldAdminPasswordInput, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from config import dashboard
 from config.core.callers import client_ip
@@ -71,7 +71,7 @@ class ConsoleSignInForm(AdminAuthenticationForm):
         label="Password",
         max_length=1024,
         strip=False,
-        widget=UnfoldAdminPasswordInput(attrs={"autocomplete": "current-password"}),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
     )
     code = forms.CharField(
         label="Code of your authenticator app",
@@ -142,7 +142,7 @@ def _items(app: dict[str, Any]) -> list[dict[str, Any]]:
 class EnrolForm(forms.Form):
     """A password, new or present, and the first code of the app."""
 
-    password = forms.CharField(max_length=1024, strip=False, widget=UnfoldAdminPasswordInput())
+    password = forms.CharField(max_length=1024, strip=False, widget=UnfoldAdminPasswordWidget())
     code = forms.CharField(
         label="Code the app shows now",
         max_length=10,

@@ -28,7 +28,10 @@ export class Blotter {
     desk.on("accounts", () => this.draw());
     desk.on("price", () => this.#drawOpen());
     desk.on("second", () => this.#drawOpen());
-    desk.on("settled", () => this.#tab === "statement" && this.#reload("statement"));
+    desk.on("healed", () => {
+      this.#pages.clear();
+      this.draw();
+    });
   }
 
   /** Show a tab; its first page is read when it is first looked at. */
@@ -40,8 +43,7 @@ export class Blotter {
       tab.tabIndex = chosen ? 0 : -1;
       $(`panel-${tab.dataset.tab}`).hidden = !chosen;
     }
-    if (name === "statement") this.#reload(name);
-    else this.draw();
+    this.draw();
   }
 
   draw() {
@@ -50,7 +52,7 @@ export class Blotter {
       if (!this.#page("history").started) this.#more("history");
       this.#drawHistory();
     }
-    if (this.#tab === "statement" && !this.#page("statement").started) this.#more("statement");
+    if (this.#tab === "statement") this.#keepStatement();
   }
 
   #page(name) {
@@ -59,9 +61,13 @@ export class Blotter {
     return this.#pages.get(key);
   }
 
-  #reload(name) {
-    this.#pages.delete(`${name}/${this.#desk.accountId}`);
-    this.#more(name);
+  // The newest lines are read again whenever the account has moved past them.
+  #keepStatement() {
+    const page = this.#page("statement");
+    const version = this.#desk.account()?.version;
+    if (page.loading || page.failed || page.version === version) return;
+    Object.assign(page, { version, rows: [], next: null });
+    this.#more("statement");
   }
 
   async #more(name) {

@@ -122,6 +122,8 @@ function relabel(button, mark, text) {
   }
 }
 
+const BEHIND_A_SHEET = ".topbar, .stage, .ticket, .strip";
+const narrow = matchMedia("(max-width: 900px)");
 let sheetOpener = null;
 
 function openSheet(id, focus) {
@@ -129,12 +131,14 @@ function openSheet(id, focus) {
   sheetOpener = document.activeElement;
   $(id).dataset.open = "";
   document.body.dataset.sheet = id;
+  document.querySelectorAll(BEHIND_A_SHEET).forEach((part) => part.toggleAttribute("inert", narrow.matches));
   focus?.focus();
 }
 
 export function closeSheets() {
   for (const sheet of document.querySelectorAll("[data-open]")) delete sheet.dataset.open;
   delete document.body.dataset.sheet;
+  document.querySelectorAll(BEHIND_A_SHEET).forEach((part) => part.removeAttribute("inert"));
   sheetOpener?.focus?.();
   sheetOpener = null;
 }

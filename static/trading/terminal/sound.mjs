@@ -9,8 +9,9 @@ const TONES = {
 
 let context = null;
 
-/** Play what happened; silent where the browser allows no sound before a gesture. */
+/** Play what happened; silent before the first gesture, as browsers want it. */
 export function play(name) {
+  if (navigator.userActivation && !navigator.userActivation.hasBeenActive) return;
   try {
     context ??= new AudioContext();
     for (const [frequency, delay, length] of TONES[name]) {

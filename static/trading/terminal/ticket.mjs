@@ -21,6 +21,7 @@ export class Ticket {
   #pending = null;
   #unsure = null;
   #error = null;
+  #told = "";
 
   constructor(desk, { onPlaced }) {
     this.#desk = desk;
@@ -234,6 +235,10 @@ export class Ticket {
     box.hidden = !text;
     box.dataset.tone = this.#error ? "refusal" : "notice";
     say($("verdict-text"), text);
+    // Told once, not with every number that moves in it.
+    const reason = this.#error?.text ?? found?.code ?? "";
+    if (text && reason !== this.#told) say($("announcer"), text);
+    this.#told = reason;
   }
 
   #words(found) {

@@ -75,7 +75,7 @@ class TermsAdmin(ReadOnlyAdmin):
 
     @reasoned_action(
         description="Change the payout",
-        effect="Orders accepted from now on get this payout rate; open orders keep theirs. Everybody is told.",
+        effect="Orders accepted from now on get this rate; open orders keep theirs. Everybody is told.",
         form=RateForm,
     )
     def change_payout(self, request: HttpRequest, obj: Terms, rate: Any, reason: str) -> str:

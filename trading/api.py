@@ -20,6 +20,7 @@ from quotes.models import Instrument
 from trading import selectors
 from trading.errors import NoSuchInstrument
 from trading.models import Order
+from trading.rules import Price
 from trading.services import PlaceOrder, place_order
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -141,7 +142,9 @@ class TicksView(ApiView):
         """List ticks, oldest first, up to `end`; `next` is the `end` of the page before."""
         instrument = instrument_of(symbol)
         limit = whole_number(request, "limit", default=500, least=1, most=5_000)
-        return Response(market.ticks_page(instrument, instant(request, "end"), limit))
+        found = market.ticks_page(instrument, instant(request, "end"), limit)
+        ticks = [selectors.tick_view(Price(*tick), instrument.price_decimals) for tick in found]
+        return Response({"results": ticks, "next": ticks[0].at if len(ticks) == limit else None})
 
 
 class CandlesView(ApiView):
@@ -159,7 +162,9 @@ class CandlesView(ApiView):
         instrument = instrument_of(symbol)
         interval = whole_number(request, "interval", default=60, least=1, most=86_400)
         limit = whole_number(request, "limit", default=500, least=1, most=2_000)
-        return Response(market.candles_page(instrument, interval, instant(request, "end"), limit))
+        found = market.candles_page(instrument, interval, instant(request, "end"), limit)
+        candles = [selectors.candle_row(candle, instrument.price_decimals) for candle in found]
+        return Response({"results": candles, "next": candles[0]["start"] if len(found) == limit else None})
 
 
 def instrument_of(symbol: str) -> Instrument:
@@ -266,10 +271,10 @@ def read(shape: type[S], data: Any) -> S:
     try:
         return msgspec.convert(data, shape)
     except msgspec.ValidationError as refused:
-        said = str(refused)
-        path = re.search(r"at `\$\.(\w+)`|field `(\w+)`", said)
+        path = re.search(r"at `\$\.(\w+)`|field `(\w+)`", str(refused))
         field = next(filter(None, path.groups())) if path else "non_field_errors"
-        raise Invalid(said.split(" - at ", maxsplit=1)[0], errors={field: [said.split(" - at ", maxsplit=1)[0]]}) from None
+        what = str(refused).partition(" - at ")[0]
+        raise Invalid(f"{field}: {what}.", errors={field: [what]}) from None
 
 
 def instant(request: Request, name: str) -> datetime | None:

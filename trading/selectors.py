@@ -79,6 +79,17 @@ def tick_view(price: Price, decimals: int) -> TickView:
     return TickView(at=clock.iso(price.at), seq=price.seq, price=f"{price.price:.{decimals}f}")
 
 
+def candle_row(candle: market.CandleView, decimals: int) -> dict[str, Any]:
+    """Write a candle with the instrument's decimals."""
+    return {
+        "start": clock.iso(candle.start),
+        **{name: f"{getattr(candle, name):.{decimals}f}" for name in ("open", "high", "low", "close")},
+        "ticks": candle.ticks,
+        "is_forming": candle.is_forming,
+        "last_seq": candle.last_seq,
+    }
+
+
 def view_of(order: Order) -> OrderView:
     """Return the view of a stored order; `orders_of` has loaded what it needs."""
     book = order.account.book
@@ -147,22 +158,36 @@ def _viewable() -> QuerySet[Order]:
 
 def instrument_rows(*, symbol: str | None = None) -> list[dict[str, Any]]:
     """Return the listed instruments with terms, payout rate, session and last tick, as REST shows them."""
-    rows = []
-    listed = market.instruments(symbol=symbol)
-    ids = [row.instrument.pk for row in listed]
-    latest = (
-        Terms.objects.filter(instrument__in=ids).order_by("instrument", "-version").distinct("instrument")
-    )
-    terms = {found.instrument_id: found for found in latest}
+    states = {
+        row.instrument.pk: row for row in market.instruments() if symbol in (None, row.instrument.symbol)
+    }
+    latest = Terms.objects.filter(instrument__in=states).order_by("instrument", "-version")
     newest = PayoutRate.objects.filter(instrument=OuterRef("pk")).order_by("-id").values("rate")[:1]
     rates = dict(
-        Instrument.objects.filter(pk__in=ids).annotate(rate=Subquery(newest)).values_list("pk", "rate")
+        Instrument.objects.filter(pk__in=states).annotate(rate=Subquery(newest)).values_list("pk", "rate")
     )
-    for row in listed:
-        found, rate = terms.get(row.instrument.pk), rates.get(row.instrument.pk)
-        if found is not None and rate is not None:
-            rows.append({**market.instrument_row(row), **_terms_row(found, rate)})
-    return rows
+    return [
+        {**_state_row(states[terms.instrument_id]), **_terms_row(terms, rates[terms.instrument_id])}
+        for terms in latest.distinct("instrument")
+        if rates[terms.instrument_id] is not None
+    ]
+
+
+def _state_row(state: market.InstrumentState) -> dict[str, Any]:
+    instrument, last = state.instrument, state.last
+    return {
+        "symbol": instrument.symbol,
+        "name": instrument.name,
+        "class": instrument.instrument_class,
+        "price_decimals": instrument.price_decimals,
+        "is_open": state.is_open,
+        "is_suspended": instrument.is_suspended,
+        "opens_at": clock.iso(state.opens_at) if state.opens_at else None,
+        "closes_at": clock.iso(state.closes_at) if state.closes_at else None,
+        "is_simulated": state.is_simulated,
+        "max_quote_age_ms": instrument.max_quote_age_ms,
+        "last": tick_view(Price(*last), instrument.price_decimals) if last else None,
+    }
 
 
 def _terms_row(terms: Terms, rate: Decimal) -> dict[str, Any]:

@@ -70,7 +70,7 @@ END $$;
 # Answers: 'placed', 'repeated' (somebody placed this client_id meanwhile) or 'too_many_open'.
 PLACE = """
 CREATE FUNCTION trading_place(
-    new_id uuid, for_account bigint, new_client_id text, sha bytea, customer bigint, new_shard smallint,
+    new_id uuid, for_account bigint, new_client_id text, sha bytea, customer bigint, new_shard int,
     for_instrument bigint, for_terms bigint, new_contract text, new_side text, new_stake numeric, rate numeric,
     accepted timestamptz, seconds int, pending_after timestamptz, expires timestamptz,
     tick_at timestamptz, tick_seq bigint, tick_price numeric,

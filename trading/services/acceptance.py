@@ -1,11 +1,9 @@
 """What an order must pass to be accepted: twelve rules in a fixed order; the first that fails refuses."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -13,7 +11,9 @@ import msgspec
 from config.core import clock, money
 from config.core.errors import Invalid
 from config.core.ids import new_id
+from payments.ledger.errors import insufficient_funds
 from quotes import rules as market
+from quotes.selectors import read_schedule
 from trading import errors
 from trading.facts import OrderView
 from trading.rules import slipped
@@ -139,7 +139,7 @@ def instrument_is_offered(draft: Draft) -> None:
 def market_is_open(draft: Draft) -> None:
     """4. The session is open now and until the expiry, and a clock expiry is not too near."""
     found, asked = draft.found, draft.asked
-    schedule = _schedule(found.calendar_zone, found.calendar_weeks, found.calendar_overrides)
+    schedule = read_schedule(found.calendar_zone, found.calendar_weeks, found.calendar_overrides)
     closes_at = market.open_until(schedule, draft.accepted_at)
     if closes_at is None:
         opens_at = market.next_open(schedule, draft.accepted_at)
@@ -275,22 +275,6 @@ RULES: tuple[Callable[[Draft], None], ...] = (
     exposure_allows,
     funds_suffice,
 )
-
-
-@lru_cache(maxsize=256)
-def _schedule(zone: str, weeks: str | None, overrides: str | None) -> market.Schedule:
-    """Read the calendar as stored; what was read before is known by its text, so nothing can be out of date."""
-    return market.Schedule(
-        zone,
-        tuple(
-            market.Week(datetime.fromisoformat(since), tuple((opens, closes) for opens, closes in hours))
-            for since, hours in json.loads(weeks or "[]")
-        ),
-        tuple(
-            market.Override(datetime.fromisoformat(starts_at), datetime.fromisoformat(ends_at), is_open)
-            for starts_at, ends_at, is_open in json.loads(overrides or "[]")
-        ),
-    )
 
 
 def _decimal(name: str, value: str) -> Decimal:

@@ -7,9 +7,10 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
-from quotes.selectors import calendars_of
 
 from quotes.models import Gap as RecordedGap
+from quotes.rules import is_open
+from quotes.selectors import calendars_of
 from trading.models import SHARDS
 from trading.rules import Contract, Gap, History, Price
 
@@ -186,13 +187,13 @@ def histories(batch: Sequence[Due]) -> list[History]:
     pending = [due for due in batch if due.entry_seq is None]
     firsts = dict(zip((due.id for due in pending), first_ticks(pending), strict=True))
     gaps = _gaps(batch)
-    calendars = calendars_of({due.instrument for due in batch})
+    schedules = calendars_of({due.instrument for due in batch})
     return [
         History(
             first_after=firsts.get(due.id),
             last_before=lasts[due.instrument, due.expires_at],
             gaps=gaps.get(due.instrument, ()),
-            open_at_expiry=calendars[due.instrument].is_open(due.expires_at),
+            open_at_expiry=is_open(schedules[due.instrument], due.expires_at),
         )
         for due in batch
     ]

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from config.core import clock, facts
-from config.core.errors import Invalid
+from config.core.errors import Invalid, Unauthenticated
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic
+from payments.ledger.errors import refusal_of
 from payments.ledger.facts import AccountChanged
 from trading import errors
 from trading.facts import OrderOpened, OrderView

@@ -167,10 +167,14 @@ WHERE o.id = v.id AND o.status = 'open' AND o.entry_seq IS NULL
 def _close(batch: Sequence[Due], outcomes: Sequence[Outcome]) -> None:
     now = clock.now()
     _write_outcomes(batch, outcomes, now)
-    posted = post_rows(
-        [transfer for pair in zip(batch, outcomes, strict=True) for transfer in _transfers(*pair)]
-    )
-    _tell(batch, outcomes, posted, now)
+    owed = [
+        (due, transfer)
+        for due, outcome in zip(batch, outcomes, strict=True)
+        for transfer in _transfers(due, outcome)
+    ]
+    posted = post_rows([transfer for _, transfer in owed])
+    arrivals = [(due, row) for (due, _), row in zip(owed, posted, strict=True) if row.destination_version]
+    _tell(batch, outcomes, arrivals, now)
 
 
 def _write_outcomes(batch: Sequence[Due], outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -218,32 +222,30 @@ def _transfers(due: Due, outcome: Outcome) -> list[NewTransfer]:
     return transfers
 
 
-def _tell(batch: Sequence[Due], outcomes: Sequence[Outcome], posted: Sequence[Posted], now: datetime) -> None:
-    """Record a fact per order and one per account whose balance moved."""
-    last_of_order: dict[str, Posted] = {}
-    moved: dict[int, tuple[Due, Posted, Posted]] = {}
-    by_reference = {str(due.id): due for due in batch}
-    for row in posted:
-        if row.destination_version is None:
-            continue
-        due = by_reference[row.reference]
-        last_of_order[row.reference] = row
-        first = moved[due.account][1] if due.account in moved else row
-        moved[due.account] = (due, first, row)
+def _tell(
+    batch: Sequence[Due], outcomes: Sequence[Outcome], arrivals: Sequence[tuple[Due, Posted]], now: datetime
+) -> None:
+    """Record a fact per order and one per account whose balance moved, that one with all its steps."""
+    versions: dict[UUID, int | None] = {}
+    moved: dict[int, tuple[Due, int, Posted]] = {}
+    for due, row in arrivals:
+        version = row.destination_version or 0
+        versions[due.id] = version
+        before = moved[due.account][1] if due.account in moved else version - 1
+        moved[due.account] = (due, before, row)
     rows = []
     for due, outcome in zip(batch, outcomes, strict=True):
-        moved_by = last_of_order.get(str(due.id))
-        data = _closed_fact(due, outcome, now, moved_by.destination_version if moved_by else None)
+        data = _closed_fact(due, outcome, now, versions.get(due.id))
         rows.append((customer_topic(due.customer), data.fact_name, facts.encode(data)))
-    for due, first, last in moved.values():
+    for due, before, row in moved.values():
         changed = AccountChanged(
             account=due.account,
             book=due.book_code,
             kind=due.book_kind,
             currency=due.currency,
-            balance=f"{last.destination_balance:.{due.scale}f}",
-            version=last.destination_version or 0,
-            from_version=(first.destination_version or 1) - 1,
+            balance=f"{row.destination_balance:.{due.scale}f}",
+            version=row.destination_version or 0,
+            from_version=before,
         )
         rows.append((customer_topic(due.customer), changed.fact_name, facts.encode(changed)))
     write_facts(rows, at=now)

@@ -48,7 +48,7 @@ def set_terms(*, instrument: Instrument, actor: User | None, reason: str, **chan
 def set_payout_rate(*, instrument: Instrument, rate: Decimal, actor: User, reason: str) -> PayoutRate:
     """Change an instrument's fixed payout rate for orders accepted from now on; raise RateOutOfBounds.
 
-    The rate is profit per unit of stake within the bounds of the terms. Kept as history and told to everybody.
+    The rate is profit per unit of stake, within the bounds of the terms; everybody is told.
     """
     Instrument.objects.select_for_update().get(pk=instrument.pk)
     terms = Terms.objects.filter(instrument=instrument).order_by("-version").first()

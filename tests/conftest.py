@@ -12,6 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from tests import harness
 from tests.platform import Roles
 
+pytest_plugins = ["tests.cast"]
+
 hypothesis_settings.register_profile(
     "suite", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

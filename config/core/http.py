@@ -75,7 +75,8 @@ class ApiView(APIView):
         """Publish the limits with every answer; nothing an API says may be kept by a cache."""
         response = super().finalize_response(request, response, *args, **kwargs)
         if self._taken is not None:
-            response.headers.update(self._taken.headers())
+            for name, value in self._taken.headers().items():
+                response[name] = value
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 

@@ -170,9 +170,7 @@ class Enrol(FormView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Let whoever holds a valid invitation in."""
         try:
-            taken = take_all([(ENTRANCE, client_ip(request))])
-            if taken is not None:
-                taken.require()
+            take_all([(ENTRANCE, client_ip(request))])
             self.user = services.invited(self.kwargs["token"])
         except DomainError as refusal:
             context = {**self.site.each_context(request), "title": "Invitation", "refusal": refusal}

@@ -52,6 +52,7 @@ def is_refillable(book: Book) -> bool:
     return book.kind == Book.Kind.DEMO and bool(book.opening_balance)
 
 
+LAST_VERSION = 2**63 - 1
 # Each side's partial unique index gives its newest rows; a plain OR over both sides would scan the table.
 _STATEMENT = """
 SELECT id, created_at, code, amount, balance, version, reference FROM (
@@ -74,7 +75,7 @@ def statement(
 
     Amounts are signed; each balance is the one before it plus its amount, so the statement proves itself.
     """
-    before = before_version if before_version is not None else (account.version or 0) + 1
+    before = LAST_VERSION if before_version is None else before_version
     with connection.cursor() as cursor:
         cursor.execute(_STATEMENT, {"account": account.pk, "before": before, "limit": limit})
         lines = cursor.fetchall()

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -32,17 +32,19 @@ def landing(request: HttpRequest) -> HttpResponse:
 @login_required
 def terminal(request: HttpRequest) -> HttpResponse:
     """Show the trading terminal; everything live comes from the API and the socket."""
+    imports = modules()
     context: dict[str, Any] = {
-        "import_map": import_map(),
+        "import_map": mark_safe(json.dumps({"imports": imports}).translate(_HARMLESS)),  # noqa: S308
+        "modules": imports.values(),
         "bootstrap": {"csrf": get_token(request), "socket_url": settings.SOCKET_URL},
     }
     return render(request, "trading/terminal.html", context)
 
 
-def import_map() -> SafeString:
-    """Map the chart library, and each module's plain address to the one its storage serves it under."""
+def modules() -> dict[str, str]:
+    """Map the chart library, and each module's plain address, to the address its storage serves it under."""
     imports = {"lightweight-charts": static("vendor/lightweight-charts/lightweight-charts.mjs")}
     for module in sorted(MODULES.glob("*.mjs")):
         name = f"trading/terminal/{module.name}"
         imports[f"{settings.STATIC_URL}{name}"] = static(name)
-    return mark_safe(json.dumps({"imports": imports}).translate(_HARMLESS))  # noqa: S308
+    return imports

@@ -203,7 +203,7 @@ function outcomeWord(order, lean) {
 const c = words.say.headers;
 const OPEN = [["order", c.order], ["stake", c.stake], ["entry", c.entry], ["now", c.now], ["ends", c.ends], ["result", c.result]];
 const HISTORY = [["order", c.order], ["stake", c.stake], ["entry", c.entry], ["exit", c.exit], ["time", c.time], ["result", c.result]];
-const STATEMENT = [["what", c.what], ["time", c.time], ["amount", c.amount], ["balance", c.balance]];
+const STATEMENT = [["what", c.what], ["time", c.when], ["amount", c.amount], ["balance", c.balance]];
 
 function skeleton(name, columns, more) {
   const head = h("tr", {}, columns.map(([key, label]) => h("th", { scope: "col", class: `c-${key}` }, label)));

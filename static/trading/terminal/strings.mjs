@@ -116,5 +116,5 @@ export const say = {
   stakeBack: (reason) => `Stake back: ${reason}`,
   stripOpen: (count) => `${count} open`,
   stripNone: "Orders and history",
-  headers: { order: "Order", entry: "Entry", exit: "Exit", ends: "Ends in", stake: "Stake", result: "Result", now: "Now", time: "Closed", what: "What", amount: "Amount", balance: "Balance after" },
+  headers: { order: "Order", entry: "Entry", exit: "Exit", ends: "Ends in", stake: "Stake", result: "Result", now: "Now", time: "Closed", when: "When", what: "What", amount: "Amount", balance: "Balance after" },
 };

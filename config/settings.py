@@ -299,6 +299,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "ledger snapshots": {"task": "ledger.take_snapshots", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check": {"task": "ledger.check_changed", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check, whole": {"task": "ledger.check_all", "schedule": 86_400.0},
     "tick partitions and cleanup": {"task": "quotes.maintain_ticks", "schedule": 3600.0},

@@ -20,7 +20,7 @@ def account_for(owner_id: int, account_id: int) -> Account:
     """Return the customer's account with its book; raise Missing when it is not his."""
     account = accounts_of(owner_id).filter(pk=account_id).first()
     if account is None:
-        raise Missing(f"You have no account {account_id}.", account=account_id)
+        raise Missing("You have no such account.")
     return account
 
 

@@ -206,7 +206,7 @@ def refill_account(*, owner_id: int, account_id: int, client_id: str) -> Refille
         .first()
     )
     if account is None:
-        raise Missing(f"You have no account {account_id}.", account=account_id)
+        raise Missing("You have no such account.")
     book = account.book
     if not selectors.is_refillable(book) or book.opening_balance is None:
         raise errors.NotRefillable()

@@ -310,6 +310,7 @@ def test_the_first_rule_that_fails_refuses(desk: Desk) -> None:
     met.append(refusal(desk, **wrong).code)
     met.append(refusal(desk, **{**wrong, "duration_seconds": 60}).code)
     met.append(refusal(desk, **{**wrong, "duration_seconds": 60, "stake": "1000.00"}).code)
+    desk.clock.move(0.001)
     desk.market.tick("100.00")
     met.append(refusal(desk, **{**wrong, "duration_seconds": 60, "stake": "1000.00"}).code)
     met.append(refusal(desk, **{**wrong, "duration_seconds": 60, "stake": "1000.00", "price": "100"}).code)

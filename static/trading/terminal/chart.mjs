@@ -116,7 +116,8 @@ export class PriceChart {
     }
     const { bars, change } = applyLive(this.#bars, candle, from, this.interval);
     // On a busy channel the end of a candle may be superseded by the beginning of the next.
-    if (before?.isForming && before.start < candle.start) this.refresh(3);
+    const missed = before ? before.isForming && before.start < candle.start : change === "append";
+    if (missed) this.refresh(3);
     if (change === "none") return;
     this.#bars = bars;
     if (change === "rewrite") this.#draw();

@@ -9,6 +9,7 @@ import { EMPTY, openOrders, reduce } from "./store.mjs";
 
 const POLL_MS = 2000;
 const RESEND_AFTER_MS = [400, 1200, 3000];
+const LONGEST_WAIT_MS = 5000;
 const QUOTES_AT_ONCE = 40;
 const KIND_ORDER = ["demo", "real", "tournament"];
 
@@ -121,9 +122,10 @@ export class Desk extends EventTarget {
         if (!this.link.isLive) this.refresh();
         return placed;
       } catch (problem) {
+        if (!problem.isPassing) this.refresh(); // refused for what the page did not know yet
         if (!problem.isPassing || attempt >= RESEND_AFTER_MS.length) throw problem;
         onUnsure();
-        await pause(Math.max(problem.retryAfterMs ?? 0, RESEND_AFTER_MS[attempt]));
+        await pause(Math.min(Math.max(problem.retryAfterMs ?? 0, RESEND_AFTER_MS[attempt]), LONGEST_WAIT_MS));
       }
     }
   }
@@ -180,10 +182,19 @@ export class Desk extends EventTarget {
   }
 
   async #readMoney() {
-    const [accounts, orders] = await Promise.all([
-      this.api.get("/accounts"), this.api.get("/orders", { status: "open", limit: 200 }),
-    ]);
-    this.dispatch({ type: "snapshot", accounts: rows(accounts), open_orders: rows(orders) });
+    const [accounts, orders] = await Promise.all([this.api.get("/accounts"), this.#readOpenOrders()]);
+    this.dispatch({ type: "snapshot", accounts: rows(accounts), open_orders: orders });
+  }
+
+  async #readOpenOrders() {
+    const orders = [];
+    let cursor = null;
+    do {
+      const answer = await this.api.get("/orders", { status: "open", limit: 200, cursor });
+      orders.push(...rows(answer));
+      cursor = answer.next;
+    } while (cursor);
+    return orders;
   }
 
   #firstAccount() {
@@ -237,7 +248,7 @@ export class Desk extends EventTarget {
   }
 
   #linkChanged(state) {
-    const healed = state === "live" && this.linkState !== "live";
+    const healed = state === "live" && this.linkState === "lost";
     this.linkState = state;
     if (state !== "live") this.latency = null;
     this.changed("link");

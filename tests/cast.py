@@ -1,7 +1,8 @@
-"""The people everybody knows: alice verified and funded, bob unverified, mallory somebody else, olga operator."""
+"""The people everybody knows: alice verified and funded, bob unverified, mallory another, olga operator."""
 
 import time
-from datetime import date
+from contextlib import AbstractContextManager
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -66,6 +67,12 @@ def browser_for(user: User, *, verified: bool = False) -> Client:
         session[DEVICE_ID_SESSION_KEY] = TOTPDevice.objects.get(user=user, confirmed=True).persistent_id
         session.save()
     return client
+
+
+def later(delta: timedelta) -> AbstractContextManager[None]:
+    """Let this process live at another time, standing."""
+    then = clock.now() + delta
+    return clock.ticking(lambda: then)
 
 
 def code_of(device: TOTPDevice, *, ahead: int = 0) -> str:

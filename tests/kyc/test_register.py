@@ -36,7 +36,9 @@ def test_a_customer_gets_demo_money_at_once_and_a_real_account_where_the_law_all
     assert body["real_allowed"] is True
     assert body["reason"] == "Real money is offered under licence SANDBOX."
     assert "password" not in body
-    held = {a.book.code: f"{a.balance:.2f}" for a in Account.objects.filter(owner=user).select_related("book")}
+    held = {
+        a.book.code: f"{a.balance:.2f}" for a in Account.objects.filter(owner=user).select_related("book")
+    }
     assert held == {"demo": "10000.00", "real-usd": "0.00"}
     fact = Fact.objects.get(name="customer.registered")
     assert fact.topic == f"customer:{user.pk}"

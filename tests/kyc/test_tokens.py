@@ -14,7 +14,7 @@ from kyc import services, tasks
 from kyc.errors import TokenInvalid, TokenReused
 from kyc.models import RefreshFamily, RefreshToken, User
 from kyc.tokens import Claims, decode, encode
-from tests.cast import PASSWORD, client_for
+from tests.cast import PASSWORD, client_for, later
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +52,7 @@ def test_a_refresh_token_gives_the_next_pair_once(bob):
 def test_after_the_grace_a_repeat_ends_the_family_and_warns(bob, mailoutbox):
     first = services.issue_tokens(user=bob)
     second = services.refresh_tokens(refresh=first.refresh)
-    with clock.ticking(lambda at=clock.now() + timedelta(seconds=11): at), pytest.raises(TokenReused):
+    with later(timedelta(seconds=11)), pytest.raises(TokenReused):
         services.refresh_tokens(refresh=first.refresh)
     with pytest.raises(TokenInvalid):
         services.refresh_tokens(refresh=second.refresh)
@@ -176,7 +176,7 @@ def test_a_bearer_costs_one_query(bob, django_assert_num_queries):
 
 def test_old_tokens_are_forgotten_with_their_families(bob):
     services.issue_tokens(user=bob)
-    with clock.ticking(lambda at=clock.now() - timedelta(days=38): at):
+    with later(-timedelta(days=38)):
         services.issue_tokens(user=bob)
     tasks.trim_refresh_tokens()
     assert RefreshToken.objects.count() == 1

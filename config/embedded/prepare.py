@@ -1,5 +1,6 @@
 """Bring the database up to date before the roles start: migrations as the owner, then the seeds."""
 
+import io
 import sys
 
 import django
@@ -11,7 +12,7 @@ def main() -> int:
     """Return 0 when the platform may start; print one sentence and return 1 when it may not."""
     try:
         django.setup()
-        call_command("check")
+        call_command("check", stdout=io.StringIO())
         call_command("migrate", database="owner", interactive=False, verbosity=0)
         call_command("seed_platform")
     except (ImproperlyConfigured, CommandError) as refusal:

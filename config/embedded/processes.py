@@ -19,7 +19,10 @@ START_TOLERANCE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: `argv` in `cwd` with exactly `env`, as `user` (a name) or as ourselves."""
+    """What to run: `argv` in `cwd` with exactly `env`, as `user` (a name) or as ourselves.
+
+    What a `quiet` one writes is shown only when it dies.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -28,6 +31,7 @@ class Program:
     user: str | None = None
     stop_signal: int = signal.SIGTERM
     grace_seconds: float = 10.0
+    quiet: bool = False
 
     def popen_options(self) -> dict[str, Any]:
         """Return the keyword arguments that start it in a session of its own, with which its children end."""

@@ -63,6 +63,11 @@ class Ports:
             base += 20
         return cls(host, web, gateway, {role: base + index for index, role in enumerate(roles)})
 
+    def health(self) -> dict[str, int]:
+        """Return the port each role answers for its health on: its own where it speaks HTTP anyway."""
+        own = {"web": self.web, "gateway": self.gateway}
+        return {role: own.get(role, port) for role, port in self.metrics.items()}
+
     def variables(self) -> dict[str, str]:
         """Return the variables that tell every role."""
         return {"HOST": self.host, "WEB_PORT": str(self.web), "GATEWAY_PORT": str(self.gateway)}
@@ -110,7 +115,8 @@ class Platform:
         await self._start_servers(supervisor)
         self.environment |= ports.variables()
         argv = (sys.executable, "-m", "config.embedded.prepare")
-        code = await supervisor.run(Program("prepare", argv, self.environment, env.ROOT))
+        quietly = {"PYTHONWARNINGS": "ignore"} | self.environment
+        code = await supervisor.run(Program("prepare", argv, quietly, env.ROOT))
         if code != 0:
             raise StartRefused(f"The database could not be brought up to date ({describe(code)}).")
         for name, command in roles.items():
@@ -155,7 +161,7 @@ class Platform:
 
     @staticmethod
     async def _late_roles(ports: Ports) -> list[str]:
-        doors = ports.metrics | {"web": ports.web, "gateway": ports.gateway}
+        doors = ports.health()
         answers = await asyncio.gather(
             *(until(partial(answers_ready, port), ROLE_READY_SECONDS) for port in doors.values())
         )
@@ -163,6 +169,7 @@ class Platform:
 
     def _ready_block(self, ports: Ports, late: list[str]) -> str:
         web = f"http://{'127.0.0.1' if ports.host == '0.0.0.0' else ports.host}:{ports.web}"  # noqa: S104
+        doors = ", ".join(f"{port} {role}" for role, port in ports.health().items())
         lines = [
             "",
             f"Tickhouse is up, but not ready yet: {', '.join(late)}" if late else "Tickhouse is ready.",
@@ -171,7 +178,7 @@ class Platform:
             f"  Console    {web}/admin/",
             f"  API        {web}/api/docs",
             f"  Sockets    ws://127.0.0.1:{ports.gateway}/ws/v1/",
-            f"  Metrics    http://127.0.0.1:{min(ports.metrics.values())}/metrics and upwards, one per role",
+            f"  Metrics    /metrics on {doors}",
             *sign_in_lines(Path(self.environment["DATA_DIR"]) / "sign-ins.json"),
             "",
             "Ctrl-C stops everything.",
@@ -214,8 +221,8 @@ def held(data_dir: Path) -> Iterator[None]:
 
 def role_program(name: str, command: str, environment: Mapping[str, str]) -> Program:
     """Return the program of a Procfile line; the shell gives its place to the command."""
-    # Fewer malloc arenas: threads share them, and a role keeps a third less memory.
-    variables = {"MALLOC_ARENA_MAX": "2"} | dict(environment)
+    # Threads share malloc arenas, so that a role keeps less memory; warnings are for those who develop.
+    variables = {"MALLOC_ARENA_MAX": "2", "PYTHONWARNINGS": "ignore"} | dict(environment)
     return Program(name, ("/bin/sh", "-c", f"exec {command}"), variables, env.ROOT, grace_seconds=12.0)
 
 

@@ -174,6 +174,7 @@ class Servers:
             data,
             self.user,
             stop_signal=signal.SIGINT,
+            quiet=True,
         )
 
     def _initdb(self, bin_dir: Path, data: Path) -> None:
@@ -247,7 +248,7 @@ class Servers:
         }
         self._write_for_server(folder / "valkey.conf", "".join(f"{k} {v}\n" for k, v in lines.items()))
         argv = (str(binary), str(folder / "valkey.conf"))
-        return Program("valkey", argv, {"PATH": os.defpath, "LC_ALL": "C"}, folder, self.user)
+        return Program("valkey", argv, {"PATH": os.defpath, "LC_ALL": "C"}, folder, self.user, quiet=True)
 
     def valkey_is_ready(self) -> bool:
         """Whether it answers."""

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -53,6 +54,7 @@ class Kept:
     process: asyncio.subprocess.Process | None = None
     identity: Identity | None = None
     task: asyncio.Task[Any] | None = None
+    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=12))
 
     def is_running(self) -> bool:
         """Whether its process has not ended."""
@@ -83,6 +85,9 @@ class Supervisor:
             ending = describe(await self._run_once(kept))
             if kept.stopping.is_set():
                 return
+            for line in kept.last_words:
+                self.console.line(kept.program.name, line)
+            kept.last_words.clear()
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             self.console.line("tickhouse", f"{kept.program.name} {ending}; it starts again in {pause:.1f} s")
@@ -119,7 +124,7 @@ class Supervisor:
         self.pids.record(kept.identity)
         if kept.stopping.is_set():  # asked to stop while it was being started
             self._ask_to_stop(kept)
-        output = asyncio.create_task(self._forward(program.name, read_end))
+        output = asyncio.create_task(self._forward(kept, read_end))
         code = await process.wait()
         # Children that outlive their leader would work beside its successor.
         send(kept.identity.survivors(), signal.SIGKILL)
@@ -128,7 +133,7 @@ class Supervisor:
         self.pids.forget(program.name)
         return code
 
-    async def _forward(self, name: str, read_end: int) -> None:
+    async def _forward(self, kept: Kept, read_end: int) -> None:
         stream, rest = asyncio.StreamReader(), b""
         protocol = asyncio.StreamReaderProtocol(stream)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -140,11 +145,18 @@ class Supervisor:
                 if len(rest) >= LONGEST_LINE_BYTES:
                     lines, rest = [*lines, rest], b""
                 for line in lines:
-                    self.console.line(name, line.decode(errors="replace").rstrip("\r"))
+                    self._show(kept, line)
         finally:
             transport.close()
         if rest:
-            self.console.line(name, rest.decode(errors="replace"))
+            self._show(kept, rest)
+
+    def _show(self, kept: Kept, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip("\r")
+        if kept.program.quiet:
+            kept.last_words.append(text)
+        else:
+            self.console.line(kept.program.name, text)
 
     async def stop(self, *names: str) -> None:
         """Stop these programs together; returns when neither they nor children of theirs are left."""

@@ -69,6 +69,16 @@ async def test_what_dies_starts_again_and_what_is_stopped_stays(stage):
     assert not any(is_alive(pid) for pid in pids)
 
 
+async def test_what_a_quiet_program_wrote_is_shown_when_it_dies(stage):
+    stage.supervisor.start(stage.shell("silent", "echo reason; exec sleep 100", quiet=True))
+    await stage.until(lambda: stage.supervisor.kept["silent"].last_words)
+    assert stage.output.getvalue() == ""
+    os.kill(stage.supervisor.kept["silent"].process.pid, signal.SIGKILL)
+    await stage.until(lambda: "starts again" in stage.output.getvalue())
+    assert stage.output.getvalue().startswith("silent   | reason\ntickhouse| silent was ended by SIGKILL")
+    await stage.supervisor.stop("silent")
+
+
 async def test_the_pause_grows_while_a_program_keeps_dying(stage):
     stage.supervisor.start(stage.shell("broken", "exit 3"))
     await stage.until(lambda: "0.8 s" in stage.output.getvalue())

@@ -58,6 +58,7 @@ class Feed:
         self._unwritten: dict[int, Collected] = {}
         # Whose first price of this reign has come: a later pause is the source's, not ours.
         self._begun: set[int] = set()
+        self._days: set[date] = set()
         self._heartbeat_at = self._reload_at = self._partitions_at = 0.0
 
     # --- reigns ---------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """The market: instruments, their hours, and the platform's own record of prices."""
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
 
-PRICE = {"max_digits": 20, "decimal_places": 8}
+PRICE: Any = {"max_digits": 20, "decimal_places": 8}
 
 
 class Calendar(models.Model):

@@ -188,12 +188,15 @@ class QuoteFilter:
     def price(self, bid: Decimal, ask: Decimal, at: datetime) -> Decimal | None:
         """Return the tick price of a quote, None when it is dropped."""
         if bid <= 0 or ask <= 0:
-            return self._drop("non_positive")
+            self._drop("non_positive")
+            return None
         if bid > ask:
-            return self._drop("crossed")
+            self._drop("crossed")
+            return None
         middle = (bid + ask) / 2
         if ask - bid > middle * self._max_spread:
-            return self._drop("spread")
+            self._drop("spread")
+            return None
         last = self._last
         if (
             last is not None
@@ -202,10 +205,12 @@ class QuoteFilter:
             and not self._is_confirmed(middle, at)
         ):
             self._held = (at, middle)
-            return self._drop("jump")
+            self._drop("jump")
+            return None
         price = middle.quantize(self._unit, rounding=ROUND_HALF_EVEN)
         if price <= 0:
-            return self._drop("non_positive")
+            self._drop("non_positive")
+            return None
         self._last, self._last_at, self._held = middle, at, None
         return price
 

@@ -232,7 +232,7 @@ def candles_page(
     mark = Watermark.objects.values_list("at", flat=True).get(instrument=instrument)
     rows = _candle_rows(instrument.pk, interval_seconds, stored, end, limit)
     length = timedelta(seconds=interval_seconds)
-    return [CandleView(*row, is_forming=row[0] + length > mark) for row in reversed(rows)]
+    return [CandleView._make((*row, row[0] + length > mark)) for row in reversed(rows)]
 
 
 def _candle_rows(
@@ -245,18 +245,19 @@ def _candle_rows(
             seconds=interval_seconds
         )
     is_stored = stored == interval_seconds
+    parameters: dict[str, Any] = {
+        "instrument": instrument_id,
+        "stored": stored,
+        "end": latest,
+        "rows": limit * interval_seconds // stored,
+        "frame": timedelta(seconds=interval_seconds),
+        "origin": rules.BEGINNING,
+        "limit": limit,
+    }
     with connection.cursor() as cursor:
         cursor.execute(
             STORED_CANDLES if is_stored else DERIVED_CANDLES,
-            {
-                "instrument": instrument_id,
-                "stored": stored,
-                "end": latest,
-                "rows": limit * interval_seconds // stored,
-                "frame": timedelta(seconds=interval_seconds),
-                "origin": rules.BEGINNING,
-                "limit": limit,
-            },
+            parameters,
         )
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found

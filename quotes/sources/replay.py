@@ -145,16 +145,15 @@ class ReplayFeed:
 
     def batches(self, size: int = 1_000) -> Iterator[datetime]:
         """Play the rest, `size` quotes at a time; after each yield the instant now reached."""
-        while self._next is not None:
+        while not self.has_ended:
             for _ in range(size):
-                if self._next is None:
-                    break
                 self._take()
             self._write()
             yield self._now
 
     def _take(self) -> None:
-        assert self._next is not None  # noqa: S101 - the callers have looked
+        if self._next is None:
+            return
         self._now, bid, ask = self._next
         self._intake.quote(self._instrument.symbol, bid, ask, self._link)
         self._next = next(self._quotes, None)

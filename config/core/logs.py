@@ -49,7 +49,10 @@ def logging_config(*, level: str, style: str, role: str) -> dict[str, Any]:
     else:
         # Plain tracebacks: a prettier one would print local variables, passwords among them.
         plain = structlog.dev.plain_traceback
-        finish = [redact, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=32, exception_formatter=plain)]
+        finish = [
+            redact,
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=32, exception_formatter=plain),
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

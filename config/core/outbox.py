@@ -8,9 +8,10 @@ from typing import Any
 
 from django.db import transaction
 
-from config.core import audit, clock, facts
-from config.core.errors import Broken, Conflict
+from config.core import clock, facts
+from config.core.errors import Broken
 from config.core.models import Fact
+from config.core.sql import copied
 
 Handler = Callable[[Fact], None]
 
@@ -78,20 +79,11 @@ def write_facts(rows: Sequence[tuple[str, str, str]], *, at: datetime) -> None:
     """
     if any(_within.get(name) for _, name, _ in rows):
         raise Broken("a fact with in-transaction handlers must be published by publish_many")
-    with transaction.get_connection().cursor() as cursor:
-        statement = "COPY core_fact (topic, name, payload, created_at) FROM STDIN"
-        with cursor.copy(statement) as copy:
-            for topic, name, payload in rows:
-                copy.write_row((topic, name, payload, at))
-
-
-@transaction.atomic
-def retry(*, fact: Fact, actor: Any, reason: str) -> None:
-    """Let a parked fact and its topic go on; raise Conflict when it is not parked."""
-    parked = Fact.objects.filter(pk=fact.pk, parked_at__isnull=False)
-    if not parked.update(parked_at=None, attempts=0):
-        raise Conflict("This fact is not parked.")
-    audit.record(action="fact.retried", actor=actor, target=fact, reason=reason, before={"error": fact.error})
+    instant = at.isoformat()
+    lines = [f"{topic}\t{name}\t{copied(payload)}\t{instant}\n" for topic, name, payload in rows]
+    statement = "COPY core_fact (topic, name, payload, created_at) FROM STDIN"
+    with transaction.get_connection().cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write("".join(lines))
 
 
 def customer_topic(customer_id: int) -> str:

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from config.core import clock, money, outbox
 from config.core.errors import Broken, Invalid, Missing
 from config.core.ids import derived_id
+from config.core.sql import array
 from payments.ledger import errors, selectors
 from payments.ledger.facts import account_changed
 from payments.ledger.models import Account, Book, Transfer
@@ -91,7 +92,7 @@ def _post(transfers: Sequence[NewTransfer], at: datetime) -> list[Posted]:
     )
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_POST, (*map(list, columns), at))
+            cursor.execute(_POST, (*map(array, map(list, columns)), at))
             rows = {row[0]: Posted(*row) for row in cursor.fetchall()}
     except DatabaseError as error:
         raise errors.refusal_of(error) from error

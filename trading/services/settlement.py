@@ -1,8 +1,8 @@
 """Settling: decide what is due by the pure rules, pay it through the ledger, tell everybody."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,6 +15,7 @@ from config.core.facts import FactData
 from config.core.faults import faultpoint
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic, write_facts
+from config.core.sql import array
 from kyc.models import User
 from payments.ledger.facts import AccountChanged
 from payments.ledger.services import NewTransfer, Posted, post_rows
@@ -178,33 +179,25 @@ def _close(batch: Sequence[Due], outcomes: Sequence[Outcome]) -> None:
 
 
 def _write_outcomes(batch: Sequence[Due], outcomes: Sequence[Outcome], now: datetime) -> None:
-    entries = [outcome.entry for outcome in outcomes]
-    exits = [outcome.exit for outcome in outcomes]
+    columns = (
+        [due.id for due in batch],
+        [outcome.status for outcome in outcomes],
+        [outcome.refund_reason for outcome in outcomes],
+        [outcome.payout for outcome in outcomes],
+        *_columns([outcome.entry for outcome in outcomes]),
+        *_columns([outcome.exit for outcome in outcomes]),
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            CLOSE,
-            (
-                now,
-                [due.id for due in batch],
-                [outcome.status for outcome in outcomes],
-                [outcome.refund_reason for outcome in outcomes],
-                [outcome.payout for outcome in outcomes],
-                *_columns(entries),
-                *_columns(exits),
-            ),
-        )
+        cursor.execute(CLOSE, (now, *map(array, columns)))
         if cursor.rowcount != len(batch):
             raise Broken(f"{len(batch)} orders were claimed and {cursor.rowcount} closed")
 
 
-def _columns(
-    prices: Iterable[Price | None],
-) -> tuple[list[datetime | None], list[int | None], list[Decimal | None]]:
-    known = list(prices)
+def _columns(prices: Sequence[Price | None]) -> tuple[list[Any], list[Any], list[Any]]:
     return (
-        [price.at if price else None for price in known],
-        [price.seq if price else None for price in known],
-        [price.price if price else None for price in known],
+        [price.at if price else None for price in prices],
+        [price.seq if price else None for price in prices],
+        [price.price if price else None for price in prices],
     )
 
 
@@ -266,7 +259,8 @@ def _enter(entered: Sequence[tuple[Due, Price]]) -> None:
     if not entered:
         return
     with connection.cursor() as cursor:
-        cursor.execute(ENTER, ([due.id for due, _ in entered], *_columns(price for _, price in entered)))
+        columns = ([due.id for due, _ in entered], *_columns([price for _, price in entered]))
+        cursor.execute(ENTER, tuple(map(array, columns)))
     rows = []
     for due, price in entered:
         view = order_view(_order_row(due, price, None, None))

@@ -1,12 +1,11 @@
 """What happens to orders, as others hear it."""
 
-from dataclasses import dataclass
+import msgspec
 
 from config.core.facts import FactData, fact
 
 
-@dataclass(frozen=True, slots=True)
-class TickView:
+class TickView(msgspec.Struct, frozen=True):
     """A tick in an order: instant, sequence number, price as a decimal string."""
 
     at: str
@@ -14,8 +13,7 @@ class TickView:
     price: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderView:
+class OrderView(msgspec.Struct, frozen=True):
     """An order as everybody outside sees it: REST, socket, facts."""
 
     id: str

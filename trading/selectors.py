@@ -1,12 +1,12 @@
 """Reading orders, always through the eyes of whoever asks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.db import connection
 from django.db.models import OuterRef, QuerySet, Subquery
 
@@ -19,8 +19,7 @@ from trading.models import SHARDS, Order, PayoutRate, Terms
 from trading.rules import Price
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderRow:
+class OrderRow(msgspec.Struct, kw_only=True):
     """An order with what its view needs from other tables, whichever statement read it."""
 
     id: UUID

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _read: Callable[[], datetime] | None = None
 
@@ -23,7 +24,8 @@ def ticking(read: Callable[[], datetime]) -> Iterator[None]:
         _read = previous
 
 
+@lru_cache(maxsize=4096)
 def iso(instant: datetime) -> str:
     """Write an instant as ISO 8601 UTC with six decimals and a Z."""
-    # A third of the time strftime takes; settlement writes four of these per order.
+    # Settlement writes five of these per order, most of them the same; strftime takes three times as long.
     return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"

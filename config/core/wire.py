@@ -4,6 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import orjson
 from django.utils.functional import Promise
 
@@ -27,6 +28,8 @@ def _plain(value: Any) -> Any:
         return clock.iso(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
     if isinstance(value, Promise):  # a lazy translation
         return str(value)
     raise TypeError(f"{type(value).__name__} has no form on the wire")

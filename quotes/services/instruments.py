@@ -56,7 +56,7 @@ def create_instrument(
         changed_at=clock.now(),
         **settings,
     )
-    _check(instrument)
+    check_instrument(instrument)
     instrument.save(force_insert=True)
     Watermark.objects.create(instrument=instrument, at=instrument.changed_at)
     audit.record(actor=actor, action="instrument.created", target=instrument, after=_view(instrument))
@@ -99,7 +99,7 @@ def _change(
     before = _view(locked)
     for field, value in changes.items():
         setattr(locked, field, value)
-    _check(locked)
+    check_instrument(locked)
     after = _view(locked)
     changed = {field for field in after if after[field] != before[field]}
     if not changed:
@@ -118,7 +118,8 @@ def _change(
     return locked
 
 
-def _check(instrument: Instrument) -> None:
+def check_instrument(instrument: Instrument) -> None:
+    """Raise InvalidInstrument unless the instrument could be streamed as it is."""
     try:
         instrument.full_clean(validate_constraints=False)
     except ValidationError as error:

@@ -25,7 +25,7 @@ PHONE = {
     "device_scale_factor": 2,
 }
 # So that the chart has something to show.
-HISTORY_MS = 90_000
+HISTORY_MS = 240_000
 
 
 def main() -> int:
@@ -72,6 +72,7 @@ def take(browser: Browser, url: str) -> None:
         page.goto("/trade/")
         trade(page)
         page.screenshot(path=IMAGES / f"{name}.png")
+        wait_for_quiet(page)
         context.close()
 
 
@@ -94,6 +95,11 @@ def trade(page: Page) -> None:
     page.wait_for_selector("#buy-down:enabled")
     page.locator("#buy-down").click()
     page.wait_for_timeout(6_000)
+
+
+def wait_for_quiet(page: Page) -> None:
+    """Let what is open be settled, so that each picture shows its own orders."""
+    page.locator("#open-count:not([data-some])").wait_for(state="attached", timeout=90_000)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ const TICK_MS = 250;
 const SLEPT_MS = 5000;
 
 const bootstrap = JSON.parse($("bootstrap").textContent);
-const desk = new Desk({ api: new Api(bootstrap.csrf), clock: new ServerClock(), socket: bootstrap.socket_url });
+const desk = new Desk({
+  api: new Api(bootstrap.csrf),
+  clock: new ServerClock(),
+  socket: bootstrap.socket_url,
+});
 
 function setUpChart() {
   const chart = new PriceChart($("chart"), desk, { onState: veil, onLegend: legend });
@@ -34,21 +38,33 @@ function setUpChart() {
   desk.on("subject", show);
   desk.on("candle", ({ candle, from }) => chart.live(candle, from));
   desk.on("healed", () => chart.instrument && chart.refresh());
-  ["orders", "price", "second", "accounts"].forEach((topic) => desk.on(topic, () => chart.instrument && chart.marksChanged()));
+  ["orders", "price", "second", "accounts"].forEach((topic) =>
+    desk.on(topic, () => chart.instrument && chart.marksChanged()),
+  );
 
-  const frames = FRAMES.map((interval) => h("button", { type: "button", onclick: () => desk.chooseInterval(interval) }, words.FRAME_NAMES[interval]));
+  const frames = FRAMES.map((interval) =>
+    h(
+      "button",
+      { type: "button", onclick: () => desk.chooseInterval(interval) },
+      words.FRAME_NAMES[interval],
+    ),
+  );
   $("frames").append(...frames);
   const styles = [...$("styles").children];
   const draw = () => {
-    frames.forEach((button, index) => button.setAttribute("aria-pressed", String(FRAMES[index] === desk.interval)));
+    frames.forEach((button, index) =>
+      button.setAttribute("aria-pressed", String(FRAMES[index] === desk.interval)),
+    );
     styles.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.style === style)));
   };
-  styles.forEach((button) => button.addEventListener("click", () => {
-    style = button.dataset.style;
-    memory.set("style", style);
-    if (chart.instrument) chart.restyle(style);
-    draw();
-  }));
+  styles.forEach((button) =>
+    button.addEventListener("click", () => {
+      style = button.dataset.style;
+      memory.set("style", style);
+      if (chart.instrument) chart.restyle(style);
+      draw();
+    }),
+  );
   desk.on("subject", draw);
   draw();
   return chart;
@@ -61,14 +77,22 @@ function veil(state, problem) {
   if (state === "loading") box.replaceChildren(h("span", { class: "spinner" }), words.say.chartLoading);
   if (state === "empty") box.replaceChildren(words.say.chartEmpty);
   if (state === "failed") {
-    const again = h("button", { type: "button", class: "button small", onclick: () => chart.refresh() }, words.say.retry);
+    const again = h(
+      "button",
+      { type: "button", class: "button small", onclick: () => chart.refresh() },
+      words.say.retry,
+    );
     box.replaceChildren(h("span", {}, words.say.chartFailed), problem.title, again);
   }
 }
 
 function legend(bar) {
   const decimals = desk.instrument()?.price_decimals ?? 5;
-  const parts = bar ? ["open", "high", "low", "close"].map((name) => `${name[0].toUpperCase()} ${bar[name].toFixed(decimals)}`) : [];
+  const parts = bar
+    ? ["open", "high", "low", "close"].map(
+        (name) => `${name[0].toUpperCase()} ${bar[name].toFixed(decimals)}`,
+      )
+    : [];
   say($("legend"), parts.join("  "));
 }
 
@@ -100,7 +124,12 @@ function tellResult(order) {
   const told = {
     won: { tone: "won", mark: "won", title: words.say.won(order, amount), text: path },
     lost: { tone: "lost", mark: "lost", title: words.say.lost(order, stake), text: path },
-    refunded: { tone: "plain", mark: "refund", title: words.say.refunded(order, stake), text: words.say.stakeBack(words.refundReason(order)) },
+    refunded: {
+      tone: "plain",
+      mark: "refund",
+      title: words.say.refunded(order, stake),
+      text: words.say.stakeBack(words.refundReason(order)),
+    },
   }[order.status];
   if (!told) return;
   toast(told);
@@ -155,7 +184,10 @@ async function start() {
     blotter.draw();
   } catch (problem) {
     const again = h("button", { type: "button", class: "button small", onclick: start }, words.say.retry);
-    const text = problem.status === 401 || problem.status === 403 ? words.say.signedOut : problem.title || words.say.offline;
+    const text =
+      problem.status === 401 || problem.status === 403
+        ? words.say.signedOut
+        : problem.title || words.say.offline;
     $("veil").hidden = false;
     $("veil").replaceChildren(h("span", {}, words.say.pageFailed), text, again);
   }

@@ -9,7 +9,16 @@ import { closedOrders } from "./store.mjs";
 import * as words from "./strings.mjs";
 
 const PAGE = 30;
-const RESULT_ICONS = { won: "won", ahead: "up", lost: "lost", behind: "down", refunded: "refund", level: "pause", waiting: "clock", sold: "won" };
+const RESULT_ICONS = {
+  won: "won",
+  ahead: "up",
+  lost: "lost",
+  behind: "down",
+  refunded: "refund",
+  level: "pause",
+  waiting: "clock",
+  sold: "won",
+};
 
 export class Blotter {
   #desk;
@@ -21,7 +30,11 @@ export class Blotter {
     const tabs = [...document.querySelectorAll("[role=tab]")];
     for (const tab of tabs) tab.addEventListener("click", () => this.open(tab.dataset.tab));
     tabs[0].parentElement.addEventListener("keydown", (event) => moveBetween(tabs, event));
-    for (const [name, columns] of [["open", OPEN], ["history", HISTORY], ["statement", STATEMENT]]) {
+    for (const [name, columns] of [
+      ["open", OPEN],
+      ["history", HISTORY],
+      ["statement", STATEMENT],
+    ]) {
       $(`panel-${name}`).append(...skeleton(name, columns, () => this.#more(name)));
     }
     desk.on("orders", () => this.draw());
@@ -57,7 +70,8 @@ export class Blotter {
 
   #page(name) {
     const key = `${name}/${this.#desk.accountId}`;
-    if (!this.#pages.has(key)) this.#pages.set(key, { rows: [], next: null, started: false, loading: false, failed: null });
+    if (!this.#pages.has(key))
+      this.#pages.set(key, { rows: [], next: null, started: false, loading: false, failed: null });
     return this.#pages.get(key);
   }
 
@@ -99,7 +113,13 @@ export class Blotter {
     const orders = this.#desk.openOrders();
     say($("open-count"), String(orders.length));
     $("open-count").toggleAttribute("data-some", orders.length > 0);
-    reconcile($("open-rows"), orders, ({ id }) => id, () => row(OPEN), (tr, order) => this.#fillOpen(tr, order));
+    reconcile(
+      $("open-rows"),
+      orders,
+      ({ id }) => id,
+      () => row(OPEN),
+      (tr, order) => this.#fillOpen(tr, order),
+    );
     note("open", orders.length ? null : [words.say.noOpen, words.say.noOpenHint]);
     this.#drawStrip(orders);
   }
@@ -129,7 +149,12 @@ export class Blotter {
     const key = first ? "some" : "none";
     if (strip.dataset.key !== key) {
       strip.dataset.key = key;
-      strip.replaceChildren(h("span"), h("span", { class: "strip-result" }), h("span", { class: "strip-time" }), icon("chevron"));
+      strip.replaceChildren(
+        h("span"),
+        h("span", { class: "strip-result" }),
+        h("span", { class: "strip-time" }),
+        icon("chevron"),
+      );
     }
     const [count, outcome, time] = strip.children;
     say(count, first ? words.say.stripOpen(orders.length) : words.say.stripNone);
@@ -142,28 +167,40 @@ export class Blotter {
 
   #drawHistory() {
     const orders = closedOrders(this.#desk.state, this.#desk.accountId);
-    reconcile($("history-rows"), orders, ({ id }) => id, () => row(HISTORY), (tr, order) => {
-      if (tr.dataset.done === order.status) return;
-      tr.dataset.done = order.status;
-      fillSide(tr.children[0], order);
-      say(tr.children[1], this.#money(order, order.stake));
-      fillPrice(tr.children[2], order.entry, "—");
-      fillPrice(tr.children[3], order.exit, "—");
-      fillTime(tr.children[4], order.closed_at, this.#desk.clock.now());
-      this.#fillResult(tr.children[5], order, order.status);
-    });
+    reconcile(
+      $("history-rows"),
+      orders,
+      ({ id }) => id,
+      () => row(HISTORY),
+      (tr, order) => {
+        if (tr.dataset.done === order.status) return;
+        tr.dataset.done = order.status;
+        fillSide(tr.children[0], order);
+        say(tr.children[1], this.#money(order, order.stake));
+        fillPrice(tr.children[2], order.entry, "—");
+        fillPrice(tr.children[3], order.exit, "—");
+        fillTime(tr.children[4], order.closed_at, this.#desk.clock.now());
+        this.#fillResult(tr.children[5], order, order.status);
+      },
+    );
     this.#paging("history", orders.length, [words.say.noHistory, words.say.noHistoryHint]);
   }
 
   #drawStatement() {
     const page = this.#page("statement");
     const account = this.#desk.account();
-    reconcile($("statement-rows"), page.rows, ({ id }) => id, () => row(STATEMENT), (tr, line) => {
-      say(tr.children[0], words.STATEMENT_CODES[line.code] ?? words.plain(line.code));
-      fillTime(tr.children[1], line.at, this.#desk.clock.now());
-      say(tr.children[2], format(line.amount, account.currency, { sign: true }));
-      say(tr.children[3], format(line.balance, account.currency));
-    });
+    reconcile(
+      $("statement-rows"),
+      page.rows,
+      ({ id }) => id,
+      () => row(STATEMENT),
+      (tr, line) => {
+        say(tr.children[0], words.STATEMENT_CODES[line.code] ?? words.plain(line.code));
+        fillTime(tr.children[1], line.at, this.#desk.clock.now());
+        say(tr.children[2], format(line.amount, account.currency, { sign: true }));
+        say(tr.children[3], format(line.balance, account.currency));
+      },
+    );
     this.#paging("statement", page.rows.length, [words.say.noStatement, words.say.noStatementHint]);
   }
 
@@ -190,32 +227,76 @@ export class Blotter {
     }
     const [, amount, word] = cell.firstChild.children;
     const isRefund = lean === "refunded" || lean === "level";
-    say(amount, isRefund || lean === "waiting" ? this.#money(order, order.stake) : this.#money(order, result(order, lean), { sign: true }));
+    say(
+      amount,
+      isRefund || lean === "waiting"
+        ? this.#money(order, order.stake)
+        : this.#money(order, result(order, lean), { sign: true }),
+    );
     say(word, outcomeWord(order, lean));
   }
 }
 
 function outcomeWord(order, lean) {
   if (lean === "refunded") return words.say.stakeBack(words.refundReason(order));
-  return { won: "Won", lost: "Lost", sold: "Sold", ahead: "ahead", behind: "behind", level: "level", waiting: "waiting" }[lean];
+  return {
+    won: "Won",
+    lost: "Lost",
+    sold: "Sold",
+    ahead: "ahead",
+    behind: "behind",
+    level: "level",
+    waiting: "waiting",
+  }[lean];
 }
 
 const c = words.say.headers;
-const OPEN = [["order", c.order], ["stake", c.stake], ["entry", c.entry], ["now", c.now], ["ends", c.ends], ["result", c.result]];
-const HISTORY = [["order", c.order], ["stake", c.stake], ["entry", c.entry], ["exit", c.exit], ["time", c.time], ["result", c.result]];
-const STATEMENT = [["what", c.what], ["time", c.when], ["amount", c.amount], ["balance", c.balance]];
+const OPEN = [
+  ["order", c.order],
+  ["stake", c.stake],
+  ["entry", c.entry],
+  ["now", c.now],
+  ["ends", c.ends],
+  ["result", c.result],
+];
+const HISTORY = [
+  ["order", c.order],
+  ["stake", c.stake],
+  ["entry", c.entry],
+  ["exit", c.exit],
+  ["time", c.time],
+  ["result", c.result],
+];
+const STATEMENT = [
+  ["what", c.what],
+  ["time", c.when],
+  ["amount", c.amount],
+  ["balance", c.balance],
+];
 
 function skeleton(name, columns, more) {
-  const head = h("tr", {}, columns.map(([key, label]) => h("th", { scope: "col", class: `c-${key}` }, label)));
+  const head = h(
+    "tr",
+    {},
+    columns.map(([key, label]) => h("th", { scope: "col", class: `c-${key}` }, label)),
+  );
   return [
     h("table", { class: `rows rows-${name}` }, h("thead", {}, head), h("tbody", { id: `${name}-rows` })),
     h("div", { class: "empty", id: `${name}-note`, hidden: true }),
-    h("button", { type: "button", class: "button small more", id: `${name}-more`, hidden: true, onclick: more }, words.say.loadMore),
+    h(
+      "button",
+      { type: "button", class: "button small more", id: `${name}-more`, hidden: true, onclick: more },
+      words.say.loadMore,
+    ),
   ];
 }
 
 function row(columns) {
-  return h("tr", {}, columns.map(([key]) => h("td", { class: `c-${key}` })));
+  return h(
+    "tr",
+    {},
+    columns.map(([key]) => h("td", { class: `c-${key}` })),
+  );
 }
 
 function note(name, lines) {
@@ -228,7 +309,15 @@ function note(name, lines) {
 function fillSide(cell, order) {
   if (cell.firstChild) return;
   const mark = h("span", { class: `side-mark ${order.side}` }, icon(order.side));
-  cell.append(h("span", { class: "order-name" }, mark, h("b", {}, order.symbol), h("small", {}, words.SIDES[order.side] ?? order.side)));
+  cell.append(
+    h(
+      "span",
+      { class: "order-name" },
+      mark,
+      h("b", {}, order.symbol),
+      h("small", {}, words.SIDES[order.side] ?? order.side),
+    ),
+  );
 }
 
 function fillPrice(cell, tick, otherwise) {

@@ -1,7 +1,13 @@
 // The chart: history from REST, the forming candle from the socket, orders on top. It shows; it decides nothing.
 
 import {
-  AreaSeries, CandlestickSeries, ColorType, CrosshairMode, LastPriceAnimationMode, LineStyle, createChart,
+  AreaSeries,
+  CandlestickSeries,
+  ColorType,
+  CrosshairMode,
+  LastPriceAnimationMode,
+  LineStyle,
+  createChart,
 } from "lightweight-charts";
 import { counter, parseInstant } from "./clock.mjs";
 import { applyLive, logicalOf, toBar, union } from "./candles.mjs";
@@ -14,6 +20,7 @@ import { standing } from "./rules.mjs";
 const PAGE = 500;
 const NEAR_THE_START = 30;
 const ROOM_FOR_FLAGS = { true: 92, false: 150 };
+const BAR_SPACING = [9, 26];
 const narrow = matchMedia("(max-width: 900px)");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -52,11 +59,19 @@ export class PriceChart {
       layout: { attributionLogo: false }, // its style element is refused by our policy; the link stands in the footer
       crosshair: { mode: CrosshairMode.Normal },
       timeScale: {
-        borderVisible: false, secondsVisible: true, timeVisible: true, rightOffsetPixels: ROOM_FOR_FLAGS[narrow.matches], minBarSpacing: 1.5, barSpacing: 9, allowBoldLabels: false,
+        borderVisible: false,
+        secondsVisible: true,
+        timeVisible: true,
+        rightOffsetPixels: ROOM_FOR_FLAGS[narrow.matches],
+        minBarSpacing: 1.5,
+        allowBoldLabels: false,
         tickMarkFormatter: (time, type) => tickMark(time, type),
       },
       rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.16, bottom: 0.14 } },
-      localization: { timeFormatter: (time) => `${timeOfDay(time * 1000)} (${new Date(time * 1000).toISOString().slice(11, 19)} UTC)` },
+      localization: {
+        timeFormatter: (time) =>
+          `${timeOfDay(time * 1000)} (${new Date(time * 1000).toISOString().slice(11, 19)} UTC)`,
+      },
     });
     this.#marks = new OrderMarks(() => this.#readMarks());
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
@@ -84,8 +99,15 @@ export class PriceChart {
     this.#heard = null;
     this.#build();
     await this.refresh();
-    this.#chart.timeScale().applyOptions({ secondsVisible: interval < 60 });
+    this.#chart.timeScale().applyOptions({ secondsVisible: interval < 60, barSpacing: this.#spacing() });
     this.#chart.timeScale().resetTimeScale();
+  }
+
+  // A market that is minutes old fills the width with wider bars.
+  #spacing() {
+    const [least, most] = BAR_SPACING;
+    const room = this.#chart.timeScale().width() - ROOM_FOR_FLAGS[narrow.matches];
+    return Math.max(least, Math.min(most, room / (this.#bars.length + 1)));
   }
 
   /** Read the latest page again and join it to what is shown: after a reconnect, and when a candle closes. */
@@ -98,7 +120,8 @@ export class PriceChart {
       const hole = this.#bars.length && page.length && page[0].time > this.#bars.at(-1).time;
       this.#bars = hole ? page : union(this.#bars, page);
       this.#ready = true;
-      for (const { candle, from } of this.#early.splice(0)) this.#bars = applyLive(this.#bars, candle, from, this.interval).bars;
+      for (const { candle, from } of this.#early.splice(0))
+        this.#bars = applyLive(this.#bars, candle, from, this.interval).bars;
       this.#draw();
       this.onState(this.#bars.length ? "ready" : "empty");
     } catch (problem) {
@@ -141,9 +164,13 @@ export class PriceChart {
   }
 
   async #fetch(parameters) {
-    const answer = await this.#desk.api.get(`/instruments/${encodeURIComponent(this.instrument.symbol)}/candles`, {
-      interval: this.interval, ...parameters,
-    });
+    const answer = await this.#desk.api.get(
+      `/instruments/${encodeURIComponent(this.instrument.symbol)}/candles`,
+      {
+        interval: this.interval,
+        ...parameters,
+      },
+    );
     return union([], rows(answer).map(toBar));
   }
 
@@ -167,7 +194,19 @@ export class PriceChart {
 
   #build() {
     const c = (this.#colours = Object.fromEntries(
-      ["panel", "text", "soft", "faint", "line", "line-strong", "up-fill", "down-fill", "on-up", "on-down", "pressed"].map((name) => [name, colourOf(name)]),
+      [
+        "panel",
+        "text",
+        "soft",
+        "faint",
+        "line",
+        "line-strong",
+        "up-fill",
+        "down-fill",
+        "on-up",
+        "on-down",
+        "pressed",
+      ].map((name) => [name, colourOf(name)]),
     ));
     if (this.#series) {
       this.#series.detachPrimitive(this.#marks);
@@ -175,7 +214,12 @@ export class PriceChart {
     }
     const font = getComputedStyle(document.body).fontFamily;
     this.#chart.applyOptions({
-      layout: { background: { type: ColorType.Solid, color: "transparent" }, textColor: c.faint, fontFamily: font, fontSize: 11 },
+      layout: {
+        background: { type: ColorType.Solid, color: "transparent" },
+        textColor: c.faint,
+        fontFamily: font,
+        fontSize: 11,
+      },
       grid: { vertLines: { color: faded(c.line, 0.55) }, horzLines: { color: faded(c.line, 0.55) } },
       crosshair: {
         vertLine: { color: c["line-strong"], labelBackgroundColor: c.text, style: LineStyle.Dashed },
@@ -185,18 +229,30 @@ export class PriceChart {
     const decimals = this.instrument.price_decimals;
     const common = {
       priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals },
-      priceLineColor: c.text, priceLineStyle: LineStyle.Dotted,
+      priceLineColor: c.text,
+      priceLineStyle: LineStyle.Dotted,
     };
-    this.#series = this.style === "line"
-      ? this.#chart.addSeries(AreaSeries, {
-        ...common, lineColor: c.text, lineWidth: 2, topColor: faded(c.text, 0.1), bottomColor: faded(c.text, 0),
-        crosshairMarkerBackgroundColor: c.text,
-        lastPriceAnimation: calm.matches ? LastPriceAnimationMode.Disabled : LastPriceAnimationMode.Continuous,
-      })
-      : this.#chart.addSeries(CandlestickSeries, {
-        ...common, upColor: c["up-fill"], downColor: c["down-fill"], wickUpColor: c["up-fill"], wickDownColor: c["down-fill"],
-        borderVisible: false,
-      });
+    this.#series =
+      this.style === "line"
+        ? this.#chart.addSeries(AreaSeries, {
+            ...common,
+            lineColor: c.text,
+            lineWidth: 2,
+            topColor: faded(c.text, 0.1),
+            bottomColor: faded(c.text, 0),
+            crosshairMarkerBackgroundColor: c.text,
+            lastPriceAnimation: calm.matches
+              ? LastPriceAnimationMode.Disabled
+              : LastPriceAnimationMode.Continuous,
+          })
+        : this.#chart.addSeries(CandlestickSeries, {
+            ...common,
+            upColor: c["up-fill"],
+            downColor: c["down-fill"],
+            wickUpColor: c["up-fill"],
+            wickDownColor: c["down-fill"],
+            borderVisible: false,
+          });
     this.#series.attachPrimitive(this.#marks);
   }
 
@@ -236,14 +292,19 @@ export class PriceChart {
         expiryX,
         strikeY: order.entry ? this.#series.priceToCoordinate(Number(order.entry.price)) : null,
         priceY: price ? this.#series.priceToCoordinate(Number(price)) : null,
-        text: [order.side === "up" ? "↑" : "↓", narrow.matches ? null : stake, counter(left)].filter(Boolean).join("  "),
+        text: [order.side === "up" ? "↑" : "↓", narrow.matches ? null : stake, counter(left)]
+          .filter(Boolean)
+          .join("  "),
       });
     }
     marks.sort((a, b) => (a.strikeY ?? 0) - (b.strikeY ?? 0));
     const neutral = { fill: c.soft, text: c.panel };
     const colours = {
-      ahead: { fill: c["up-fill"], text: c["on-up"] }, behind: { fill: c["down-fill"], text: c["on-down"] },
-      level: neutral, waiting: neutral, line: c["line-strong"],
+      ahead: { fill: c["up-fill"], text: c["on-up"] },
+      behind: { fill: c["down-fill"], text: c["on-down"] },
+      level: neutral,
+      waiting: neutral,
+      line: c["line-strong"],
     };
     return { marks, colours, font: `600 11px ${getComputedStyle(document.body).fontFamily}` };
   }

@@ -13,15 +13,21 @@ export function setUpAccounts(desk) {
   const draw = () => {
     const account = desk.account();
     document.documentElement.dataset.kind = account?.kind ?? "";
-    say($("purse-kind"), account ? words.KINDS[account.kind] ?? account.kind : "—");
+    say($("purse-kind"), account ? (words.KINDS[account.kind] ?? account.kind) : "—");
     say($("purse-balance"), account ? format(account.balance, account.currency) : "—");
     const accounts = Object.values(desk.state.accounts);
-    reconcile($("account-list"), accounts, ({ id }) => id, (item) => makeAccount(desk, item), (row, item) => {
-      const current = item.id === desk.accountId;
-      row.firstElementChild.setAttribute("aria-pressed", String(current));
-      say(row.querySelector(".account-balance"), format(item.balance, item.currency));
-      row.lastElementChild.hidden = !item.is_refillable;
-    });
+    reconcile(
+      $("account-list"),
+      accounts,
+      ({ id }) => id,
+      (item) => makeAccount(desk, item),
+      (row, item) => {
+        const current = item.id === desk.accountId;
+        row.firstElementChild.setAttribute("aria-pressed", String(current));
+        say(row.querySelector(".account-balance"), format(item.balance, item.currency));
+        row.lastElementChild.hidden = !item.is_refillable;
+      },
+    );
   };
   desk.on("accounts", draw);
 }
@@ -32,8 +38,13 @@ function makeAccount(desk, { id, kind, book, name: title }) {
     $("accounts").hidePopover();
   };
   const name = h("span", { class: "kind" }, words.KINDS[kind] ?? kind);
-  const button = h("button", { type: "button", class: "account", onclick: choose }, name,
-    h("span", { class: "account-book" }, title || book), h("span", { class: "account-balance" }));
+  const button = h(
+    "button",
+    { type: "button", class: "account", onclick: choose },
+    name,
+    h("span", { class: "account-book" }, title || book),
+    h("span", { class: "account-balance" }),
+  );
   return h("li", { "data-kind": kind }, button, makeRefill(desk, id));
 }
 
@@ -44,12 +55,22 @@ function makeRefill(desk, id) {
       await desk.refill(id);
       toast({ tone: "plain", mark: "refill", title: words.say.refilled });
     } catch (problem) {
-      toast({ tone: "plain", mark: "warning", title: problem.title || words.say.offline, text: problem.detail });
+      toast({
+        tone: "plain",
+        mark: "warning",
+        title: problem.title || words.say.offline,
+        text: problem.detail,
+      });
     } finally {
       button.disabled = false;
     }
   };
-  return h("button", { type: "button", class: "button small", onclick: refill }, icon("refill"), words.say.refill);
+  return h(
+    "button",
+    { type: "button", class: "button small", onclick: refill },
+    icon("refill"),
+    words.say.refill,
+  );
 }
 
 /** The connection: in words, with the round trip when it is known. */
@@ -110,7 +131,8 @@ function drawSettings() {
     button.setAttribute("aria-pressed", String(sound.isOn));
     relabel(button, `sound-${sound.isOn ? "on" : "off"}`, words.SOUND[sound.isOn]);
   }
-  for (const button of document.querySelectorAll("[data-action=theme]")) relabel(button, `theme-${theme}`, words.THEMES[theme]);
+  for (const button of document.querySelectorAll("[data-action=theme]"))
+    relabel(button, `theme-${theme}`, words.THEMES[theme]);
 }
 
 function relabel(button, mark, text) {
@@ -145,7 +167,12 @@ export function closeSheets() {
 
 /** A notice that goes by itself; its words are also announced. */
 export function toast({ tone, mark, title, text = "" }) {
-  const box = h("div", { class: "toast", "data-tone": tone }, icon(mark), h("div", {}, h("strong", {}, title), text && h("span", {}, text)));
+  const box = h(
+    "div",
+    { class: "toast", "data-tone": tone },
+    icon(mark),
+    h("div", {}, h("strong", {}, title), text && h("span", {}, text)),
+  );
   $("toasts").append(box);
   say($("announcer"), [title, text].filter(Boolean).join(". "));
   setTimeout(() => box.remove(), TOAST_MS);
@@ -172,7 +199,8 @@ export function setUpKeys({ ticket, actions }) {
       closeSheets();
     }
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (target.matches("input, select, textarea") || document.querySelector("dialog[open], :popover-open")) return;
+    if (target.matches("input, select, textarea") || document.querySelector("dialog[open], :popover-open"))
+      return;
     if (!keys[key] || (event.repeat && buys.includes(key))) return;
     if (buys.includes(key) && target.closest("[role=tabpanel], .instruments")) return;
     event.preventDefault();

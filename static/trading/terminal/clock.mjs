@@ -58,7 +58,12 @@ export function counter(milliseconds) {
 export function span(milliseconds) {
   let seconds = Math.max(0, Math.round(milliseconds / 1000));
   const words = [];
-  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]) {
+  for (const [size, unit] of [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ]) {
     const count = Math.floor(seconds / size);
     seconds -= count * size;
     if (count) words.push(`${count} ${unit}`);

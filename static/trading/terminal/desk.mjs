@@ -69,7 +69,9 @@ export class Desk extends EventTarget {
     await Promise.all([this.syncClock(), this.#readInstruments(), this.#readMoney()]);
     this.chooseAccount(this.#firstAccount());
     const wanted = memory.get("symbol");
-    const first = [...this.instruments.values()].find((instrument) => instrument.is_open) ?? [...this.instruments.values()][0];
+    const first =
+      [...this.instruments.values()].find((instrument) => instrument.is_open) ??
+      [...this.instruments.values()][0];
     if (first) this.choose(this.instruments.has(wanted) ? wanted : first.symbol);
     this.link.open();
     setInterval(() => this.linkState === "lost" && !document.hidden && this.refresh(), POLL_MS);
@@ -153,8 +155,13 @@ export class Desk extends EventTarget {
     if (this.state.accounts !== before.accounts) this.changed("accounts");
     if (this.state.orders !== before.orders) this.changed("orders");
     const order = message.order;
-    if (order && order.status !== "open" && (before.orders[order.id]?.status === "open" || message.type !== "order")) {
-      if (before.orders[order.id]?.status !== order.status) this.dispatchEvent(new CustomEvent("settled", { detail: order }));
+    if (
+      order &&
+      order.status !== "open" &&
+      (before.orders[order.id]?.status === "open" || message.type !== "order")
+    ) {
+      if (before.orders[order.id]?.status !== order.status)
+        this.dispatchEvent(new CustomEvent("settled", { detail: order }));
     }
     if (this.state.gap) this.refresh();
     if (this.state.lost.length && this.state.lost !== before.lost) this.#findLost(this.state.lost);
@@ -219,7 +226,10 @@ export class Desk extends EventTarget {
     const known = this.instruments.get(symbol);
     if (!known) return;
     const { is_open: isOpen, opens_at: opensAt } = message;
-    const last = message.type === "snapshot" ? message.last : { at: message.tick_at ?? message.at, seq: message.seq, price: message.price };
+    const last =
+      message.type === "snapshot"
+        ? message.last
+        : { at: message.tick_at ?? message.at, seq: message.seq, price: message.price };
     const news = { last };
     if (isOpen !== undefined) news.is_open = isOpen;
     if (opensAt !== undefined) news.opens_at = opensAt;
@@ -229,7 +239,7 @@ export class Desk extends EventTarget {
   }
 
   #takeCandle(symbol, interval, message) {
-    const candle = message.type === "snapshot" ? message.last ?? message.candle : message;
+    const candle = message.type === "snapshot" ? (message.last ?? message.candle) : message;
     if (!candle?.start || symbol !== this.symbol || interval !== liveInterval(this.interval)) return;
     this.dispatchEvent(new CustomEvent("candle", { detail: { candle, from: interval } }));
   }
@@ -239,7 +249,9 @@ export class Desk extends EventTarget {
     for (const { symbol, payout_rate, is_open, opens_at, closes_at, last } of listed) {
       if (!this.instruments.has(symbol)) continue;
       const news = Object.fromEntries(
-        Object.entries({ payout_rate, is_open, opens_at, closes_at, last }).filter(([, value]) => value !== undefined),
+        Object.entries({ payout_rate, is_open, opens_at, closes_at, last }).filter(
+          ([, value]) => value !== undefined,
+        ),
       );
       this.#keep(symbol, news);
     }

@@ -10,7 +10,8 @@ export function socketUrl(configured, location) {
   const url = new URL(configured || "/ws/v1/", location.href);
   if (!configured) url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   const loopback = ["127.0.0.1", "localhost", "[::1]"];
-  if (loopback.includes(url.hostname) && loopback.includes(location.hostname)) url.hostname = location.hostname;
+  if (loopback.includes(url.hostname) && loopback.includes(location.hostname))
+    url.hostname = location.hostname;
   return url.href;
 }
 
@@ -45,7 +46,8 @@ export class Link {
       this.onState("live");
     };
     socket.onmessage = ({ data }) => socket === this.#socket && this.#take(data);
-    socket.onclose = ({ code }) => socket === this.#socket && (code === SIGNED_OUT ? this.#end() : this.#lose());
+    socket.onclose = ({ code }) =>
+      socket === this.#socket && (code === SIGNED_OUT ? this.#end() : this.#lose());
   }
 
   /** Change the wanted channels; what is new is subscribed, what is gone unsubscribed. */

@@ -22,7 +22,13 @@ export function setUpMarket(desk, { onChosen }) {
 
   const draw = () => {
     const found = matches();
-    reconcile($("instruments"), found, ({ symbol }) => symbol, (instrument) => makeRow(instrument, choose), (row, instrument) => update(row, instrument, desk));
+    reconcile(
+      $("instruments"),
+      found,
+      ({ symbol }) => symbol,
+      (instrument) => makeRow(instrument, choose),
+      (row, instrument) => update(row, instrument, desk),
+    );
     $("instruments").removeAttribute("aria-busy");
     $("no-instruments").hidden = found.length > 0;
     say($("no-instruments"), search.value ? words.say.noMatch(search.value) : words.say.noInstruments);
@@ -39,9 +45,18 @@ export function setUpMarket(desk, { onChosen }) {
 }
 
 function makeRow({ symbol }, choose) {
-  return h("li", {}, h("button", { type: "button", class: "instrument", onclick: () => choose(symbol) },
-    h("span", { class: "instrument-symbol" }), h("span", { class: "instrument-price" }),
-    h("span", { class: "instrument-name" }), h("span", { class: "instrument-payout" })));
+  return h(
+    "li",
+    {},
+    h(
+      "button",
+      { type: "button", class: "instrument", onclick: () => choose(symbol) },
+      h("span", { class: "instrument-symbol" }),
+      h("span", { class: "instrument-price" }),
+      h("span", { class: "instrument-name" }),
+      h("span", { class: "instrument-payout" }),
+    ),
+  );
 }
 
 function update(row, instrument, desk) {
@@ -51,13 +66,21 @@ function update(row, instrument, desk) {
   if (instrument.symbol === desk.symbol) button.setAttribute("aria-current", "true");
   else button.removeAttribute("aria-current");
   say(symbol, instrument.symbol);
-  say(name, instrument.is_simulated ? `${instrument.name}, simulated`.replace(/, simulated(?=.*simulated)/i, "") : instrument.name);
+  say(
+    name,
+    instrument.is_simulated
+      ? `${instrument.name}, simulated`.replace(/, simulated(?=.*simulated)/i, "")
+      : instrument.name,
+  );
   const opens = parseInstant(instrument.opens_at);
   if (instrument.is_open) {
     say(price, instrument.last?.price ?? "—");
     say(payout, instrument.payout_rate ? percent(instrument.payout_rate) : "—");
   } else {
     say(price, "Closed");
-    say(payout, Number.isNaN(opens) ? "" : words.say.opensIn(span(Math.max(60_000, opens - desk.clock.now()))));
+    say(
+      payout,
+      Number.isNaN(opens) ? "" : words.say.opensIn(span(Math.max(60_000, opens - desk.clock.now()))),
+    );
   }
 }

@@ -1,6 +1,7 @@
 // Open orders drawn on the chart: entry point, strike line, band to the price, and a flag at the expiry.
 
 const CHIP_HEIGHT = 20;
+const BAND = 0.16;
 
 function shape(x, y, width, height, radius) {
   const path = new Path2D();
@@ -14,7 +15,8 @@ export class OrderMarks {
 
   constructor(read) {
     const renderer = {
-      draw: (target) => target.useMediaCoordinateSpace(({ context, mediaSize }) => paint(context, mediaSize, read())),
+      draw: (target) =>
+        target.useMediaCoordinateSpace(({ context, mediaSize }) => paint(context, mediaSize, read())),
     };
     this.#views = [{ zOrder: () => "top", renderer: () => renderer }];
   }
@@ -39,24 +41,35 @@ export class OrderMarks {
 }
 
 function paint(context, size, { marks, colours, font }) {
+  const shown = marks
+    .map((mark) => ({
+      ...mark,
+      tint: colours[mark.standing],
+      left: Math.max(-10, mark.entryX ?? mark.startX),
+      right: Math.min(size.width - 4, mark.expiryX),
+    }))
+    .filter(({ right }) => right > -40);
   const taken = [];
-  for (const mark of marks) {
-    const tint = colours[mark.standing];
-    const left = Math.max(-10, mark.entryX ?? mark.startX);
-    const right = Math.min(size.width - 4, mark.expiryX);
-    if (right < -40) continue;
-    context.save();
-    if (mark.strikeY != null && mark.priceY != null) {
-      context.globalAlpha = 0.1;
-      context.fillStyle = tint.fill;
-      context.fillRect(left, Math.min(mark.strikeY, mark.priceY), right - left, Math.abs(mark.priceY - mark.strikeY));
-      context.globalAlpha = 1;
-    }
-    drawExpiry(context, size, mark, colours.line);
-    if (mark.strikeY != null) drawStrike(context, mark, left, right, tint);
-    drawFlag(context, size, mark, right, tint, font, taken);
-    context.restore();
-  }
+  context.save();
+  for (const mark of shown) drawBand(context, mark, BAND / shown.length);
+  for (const mark of shown) drawExpiry(context, size, mark, colours.line);
+  for (const mark of shown) if (mark.strikeY != null) drawStrike(context, mark);
+  for (const mark of shown) drawFlag(context, size, mark, font, taken);
+  context.restore();
+}
+
+// Bands lie over each other, so many of them are fainter each.
+function drawBand(context, mark, opacity) {
+  if (mark.strikeY == null || mark.priceY == null) return;
+  context.globalAlpha = opacity;
+  context.fillStyle = mark.tint.fill;
+  context.fillRect(
+    mark.left,
+    Math.min(mark.strikeY, mark.priceY),
+    mark.right - mark.left,
+    Math.abs(mark.priceY - mark.strikeY),
+  );
+  context.globalAlpha = 1;
 }
 
 function drawExpiry(context, size, mark, colour) {
@@ -71,7 +84,8 @@ function drawExpiry(context, size, mark, colour) {
   context.setLineDash([]);
 }
 
-function drawStrike(context, mark, left, right, tint) {
+function drawStrike(context, mark) {
+  const { left, right, tint } = mark;
   context.strokeStyle = tint.fill;
   context.lineWidth = 1.5;
   context.beginPath();
@@ -89,13 +103,15 @@ function drawStrike(context, mark, left, right, tint) {
   context.fill();
 }
 
-function drawFlag(context, size, mark, right, tint, font, taken) {
+function drawFlag(context, size, mark, font, taken) {
+  const { right, tint } = mark;
   context.font = font;
   const width = Math.ceil(context.measureText(mark.text).width) + 16;
   const x = Math.max(4, Math.min(size.width - width - 4, right + 5));
   let y = (mark.strikeY ?? size.height / 2) - CHIP_HEIGHT / 2;
   y = Math.max(4, Math.min(size.height - CHIP_HEIGHT - 4, y));
-  while (taken.some((other) => Math.abs(other.y - y) < CHIP_HEIGHT + 2 && Math.abs(other.x - x) < width)) y += CHIP_HEIGHT + 3;
+  while (taken.some((other) => Math.abs(other.y - y) < CHIP_HEIGHT + 2 && Math.abs(other.x - x) < width))
+    y += CHIP_HEIGHT + 3;
   taken.push({ x, y });
   context.fillStyle = tint.fill;
   context.fill(shape(x, y, width, CHIP_HEIGHT, CHIP_HEIGHT / 2));

@@ -41,7 +41,8 @@ export function clockChoices(instrument, now) {
       if (at - now > instrument.max_duration_seconds * 1000) break;
       if (at - lead <= now) continue;
       taken += 1;
-      if (!choices.some(({ expiresAt }) => expiresAt === at)) choices.push({ expiresAt: at, deadline: at - lead });
+      if (!choices.some(({ expiresAt }) => expiresAt === at))
+        choices.push({ expiresAt: at, deadline: at - lead });
     }
   }
   return choices.sort((a, b) => a.expiresAt - b.expiresAt).slice(0, CLOCK_CHOICES);
@@ -61,7 +62,12 @@ export function stakeStep(instrument, stake, scale, direction) {
   const one = 10n ** BigInt(scale);
   const value = readStake(stake, scale) ?? min;
   const reference = direction > 0 ? value : value - 1n;
-  const sizes = [[10n, 1n], [50n, 5n], [200n, 10n], [1000n, 50n]];
+  const sizes = [
+    [10n, 1n],
+    [50n, 5n],
+    [200n, 10n],
+    [1000n, 50n],
+  ];
   const size = (sizes.find(([below]) => reference < below * one) ?? [0n, 100n])[1] * one;
   const next = direction > 0 ? (value / size) * size + size : ((value + size - 1n) / size) * size - size;
   return fromMinor(next < min ? min : next > max ? max : next, scale);
@@ -126,7 +132,9 @@ export function result(order, leaning = order.status) {
   const scale = scaleOf(order.stake);
   const stake = toMinor(order.stake, scale);
   if (leaning === "won" || leaning === "ahead") {
-    const payout = order.payout ? toMinor(order.payout, scale) : stake + profitMinor(stake, order.payout_rate);
+    const payout = order.payout
+      ? toMinor(order.payout, scale)
+      : stake + profitMinor(stake, order.payout_rate);
     return fromMinor(payout - stake, scale);
   }
   if (leaning === "sold") return fromMinor(toMinor(order.payout ?? order.stake, scale) - stake, scale);

@@ -53,7 +53,11 @@ function takeBalance(state, message) {
 function takeOrder(state, order) {
   const known = state.orders[order.id];
   if (known && stage(known) > stage(order)) return state;
-  return { ...state, orders: { ...state.orders, [order.id]: order }, lost: state.lost.filter((id) => id !== order.id) };
+  return {
+    ...state,
+    orders: { ...state.orders, [order.id]: order },
+    lost: state.lost.filter((id) => id !== order.id),
+  };
 }
 
 // An order only ever moves forward, so its stage stands in for a version.

@@ -26,8 +26,12 @@ const REFUNDS = {
 };
 
 export const STATEMENT_CODES = {
-  stake: "Stake", profit: "Profit", stake_returned: "Stake back", stake_refunded: "Refund",
-  opening: "Opening balance", refill: "Refill",
+  stake: "Stake",
+  profit: "Profit",
+  stake_returned: "Stake back",
+  stake_refunded: "Refund",
+  opening: "Opening balance",
+  refill: "Refill",
 };
 
 /** Why the stake came back, as half a sentence. */
@@ -43,8 +47,17 @@ export function plain(code) {
 
 /** Seconds as the ticket says them: "30 s", "5 min", "1 h 30 min". */
 export function length(seconds) {
-  const parts = [[Math.floor(seconds / 3600), "h"], [Math.floor(seconds / 60) % 60, "min"], [seconds % 60, "s"]];
-  return parts.filter(([n]) => n).map(([n, unit]) => `${n}\u202f${unit}`).join(" ") || "0\u202fs";
+  const parts = [
+    [Math.floor(seconds / 3600), "h"],
+    [Math.floor(seconds / 60) % 60, "min"],
+    [seconds % 60, "s"],
+  ];
+  return (
+    parts
+      .filter(([n]) => n)
+      .map(([n, unit]) => `${n}\u202f${unit}`)
+      .join(" ") || "0\u202fs"
+  );
 }
 
 /** The device's local time of day of an instant in ms. */
@@ -78,15 +91,18 @@ export const say = {
   noStatementHint: "Every change of the balance appears here.",
   noMatch: (text) => `Nothing is called “${text}”.`,
   noInstruments: "No instruments are listed yet.",
-  closed: (opens) => (opens ? `Closed. Opens in ${opens.in}, ${opens.at}.` : "Closed. The next opening is not known yet."),
+  closed: (opens) =>
+    opens ? `Closed. Opens in ${opens.in}, ${opens.at}.` : "Closed. The next opening is not known yet.",
   opensIn: (text) => `opens in ${text}`,
-  stale: ({ age, limit }) => `Prices paused: the last is ${age} old, the limit is ${limit}. Buying returns with the next price.`,
+  stale: ({ age, limit }) =>
+    `Prices paused: the last is ${age} old, the limit is ${limit}. Buying returns with the next price.`,
   suspended: "Trading in this instrument is suspended. Open orders are settled as usual.",
   noPrice: "Waiting for the first price.",
   noPayout: "No payout is set for this instrument.",
   noAccount: "You have no account to trade with.",
   loading: "Loading the market.",
-  stakeUnreadable: (scale) => (scale ? `Enter an amount with at most ${scale} decimals.` : "Enter a whole amount."),
+  stakeUnreadable: (scale) =>
+    scale ? `Enter an amount with at most ${scale} decimals.` : "Enter a whole amount.",
   stakeLow: (limit) => `The smallest stake is ${limit}.`,
   stakeHigh: (limit) => `The largest stake is ${limit}.`,
   funds: (stake, balance) => `The stake is ${stake}, but the balance is ${balance}.`,
@@ -95,10 +111,12 @@ export const say = {
   endsAbout: (text) => `Ends about ${text}`,
   limits: (min, max) => `${min} to ${max} an order`,
   endsAfterDelay: (text, delay) => `Entry ${delay / 1000} s after the click, ends about ${text}`,
-  ifWrong: (text, ties) => `If wrong: \u2212${text}. If equal: ${ties === "lose" ? "lost too" : "stake back"}.`,
+  ifWrong: (text, ties) =>
+    `If wrong: \u2212${text}. If equal: ${ties === "lose" ? "lost too" : "stake back"}.`,
   pays: (text) => `pays ${text}`,
   unsure: "No answer from the server yet. Sending the same order again; it cannot be bought twice.",
-  stillUnsure: "We could not reach the server. Press the same button to ask again; the order cannot be bought twice.",
+  stillUnsure:
+    "We could not reach the server. Press the same button to ask again; the order cannot be bought twice.",
   offline: "The server cannot be reached.",
   retry: "Try again",
   loadMore: "Show older",
@@ -116,5 +134,18 @@ export const say = {
   stakeBack: (reason) => `Stake back: ${reason}`,
   stripOpen: (count) => `${count} open`,
   stripNone: "Orders and history",
-  headers: { order: "Order", entry: "Entry", exit: "Exit", ends: "Ends in", stake: "Stake", result: "Result", now: "Now", time: "Closed", when: "When", what: "What", amount: "Amount", balance: "Balance after" },
+  headers: {
+    order: "Order",
+    entry: "Entry",
+    exit: "Exit",
+    ends: "Ends in",
+    stake: "Stake",
+    result: "Result",
+    now: "Now",
+    time: "Closed",
+    when: "When",
+    what: "What",
+    amount: "Amount",
+    balance: "Balance after",
+  },
 };

@@ -5,7 +5,15 @@ import { counter, span } from "./clock.mjs";
 import { $, h, memory, reconcile, say } from "./dom.mjs";
 import { format, fromMinor, percent, scaleOf } from "./money.mjs";
 import {
-  clockChoices, durationLadder, durationPresets, obstacle, prospect, readStake, stakePresets, stakeStep, step,
+  clockChoices,
+  durationLadder,
+  durationPresets,
+  obstacle,
+  prospect,
+  readStake,
+  stakePresets,
+  stakeStep,
+  step,
 } from "./rules.mjs";
 import * as words from "./strings.mjs";
 
@@ -42,7 +50,9 @@ export class Ticket {
       button.addEventListener("click", () => this.buy(button.dataset.side));
     }
     desk.on("subject", () => this.#fail(null));
-    ["subject", "price", "accounts", "orders", "second"].forEach((topic) => desk.on(topic, () => this.draw()));
+    ["subject", "price", "accounts", "orders", "second"].forEach((topic) =>
+      desk.on(topic, () => this.draw()),
+    );
   }
 
   get #scale() {
@@ -98,7 +108,10 @@ export class Ticket {
       this.#drawVerdict();
       return;
     }
-    if (this.#unsure && Object.values(this.#desk.state.orders).some((order) => order.client_id === this.#unsure.client_id)) {
+    if (
+      this.#unsure &&
+      Object.values(this.#desk.state.orders).some((order) => order.client_id === this.#unsure.client_id)
+    ) {
       this.#unsure = null;
       this.#error = null;
     }
@@ -114,8 +127,14 @@ export class Ticket {
       ? { expires_at: new Date(this.#expiresAt).toISOString() }
       : { duration_seconds: this.#duration };
     return {
-      client_id: newId(), account: this.#desk.accountId, symbol, contract: "rise_fall", side,
-      stake: this.#tidy(this.#stake), min_payout_rate: rate, ...end,
+      client_id: newId(),
+      account: this.#desk.accountId,
+      symbol,
+      contract: "rise_fall",
+      side,
+      stake: this.#tidy(this.#stake),
+      min_payout_rate: rate,
+      ...end,
     };
   }
 
@@ -157,7 +176,10 @@ export class Ticket {
 
   #obstacle() {
     const found = obstacle({
-      instrument: this.#desk.instrument(), account: this.#desk.account(), stake: this.#stake, now: this.#desk.clock.now(),
+      instrument: this.#desk.instrument(),
+      account: this.#desk.account(),
+      stake: this.#stake,
+      now: this.#desk.clock.now(),
     });
     return found ?? (this.#isClock && !this.#expiresAt ? { code: "no_clock" } : null);
   }
@@ -178,7 +200,9 @@ export class Ticket {
     const delay = instrument.entry_delay_ms ?? 0;
     const end = words.timeOfDay(this.#desk.clock.now() + delay + this.#duration * 1000);
     say($("duration-hint"), delay ? words.say.endsAfterDelay(end, delay) : words.say.endsAbout(end));
-    this.#drawChips($("duration-chips"), durationPresets(instrument), this.#duration, words.length, (v) => this.#setDuration(v));
+    this.#drawChips($("duration-chips"), durationPresets(instrument), this.#duration, words.length, (v) =>
+      this.#setDuration(v),
+    );
   }
 
   #drawClock() {
@@ -186,11 +210,20 @@ export class Ticket {
     const chosen = choices.find(({ expiresAt }) => expiresAt === this.#expiresAt) ?? choices[0];
     this.#expiresAt = chosen?.expiresAt ?? null;
     say($("duration"), chosen ? words.timeOfDay(chosen.expiresAt, false) : "—");
-    say($("duration-hint"), chosen ? words.say.buyWithin(counter(chosen.deadline - this.#desk.clock.now())) : "");
-    this.#drawChips($("duration-chips"), choices.map(({ expiresAt }) => expiresAt), this.#expiresAt, (v) => words.timeOfDay(v, false), (v) => {
-      this.#expiresAt = v;
-      this.draw();
-    });
+    say(
+      $("duration-hint"),
+      chosen ? words.say.buyWithin(counter(chosen.deadline - this.#desk.clock.now())) : "",
+    );
+    this.#drawChips(
+      $("duration-chips"),
+      choices.map(({ expiresAt }) => expiresAt),
+      this.#expiresAt,
+      (v) => words.timeOfDay(v, false),
+      (v) => {
+        this.#expiresAt = v;
+        this.draw();
+      },
+    );
   }
 
   #drawStake(instrument, account) {
@@ -198,23 +231,36 @@ export class Ticket {
     say($("stake-sign"), format("0", account.currency).replace(/[\d\s.,]/g, ""));
     say($("stake-hint"), words.say.limits(money(instrument.min_stake), money(instrument.max_stake)));
     const bare = (text) => format(text.replace(/\.0+$/, ""), account.currency);
-    this.#drawChips($("stake-chips"), stakePresets(instrument, this.#scale), this.#tidy(this.#stake), bare, (v) => this.#setStake(v));
+    this.#drawChips(
+      $("stake-chips"),
+      stakePresets(instrument, this.#scale),
+      this.#tidy(this.#stake),
+      bare,
+      (v) => this.#setStake(v),
+    );
   }
 
   #drawChips(container, values, chosen, label, choose) {
-    reconcile(container, values, (value) => value,
+    reconcile(
+      container,
+      values,
+      (value) => value,
       (value) => h("button", { type: "button", class: "chip", onclick: () => choose(value) }),
       (chip, value) => {
         say(chip, label(value));
         chip.setAttribute("aria-pressed", String(String(value) === String(chosen)));
-      });
+      },
+    );
   }
 
   #drawSides(instrument, account) {
     const gain = prospect(this.#stake, instrument.payout_rate, this.#scale);
     const rate = instrument.payout_rate ? percent(instrument.payout_rate) : "";
     const blocked = Boolean(this.#obstacle());
-    say($("odds"), gain ? words.say.ifWrong(format(this.#tidy(this.#stake), account.currency), instrument.tie_policy) : "");
+    say(
+      $("odds"),
+      gain ? words.say.ifWrong(format(this.#tidy(this.#stake), account.currency), instrument.tie_policy) : "",
+    );
     for (const button of document.querySelectorAll("[data-side]")) {
       const profit = button.querySelector("[data-part=profit]");
       say(profit, gain ? format(gain.profit, account.currency, { sign: true }) : "—");

@@ -1,11 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { applyLive, liveInterval, logicalOf, toBar, union } from "../../../static/trading/terminal/candles.mjs";
+import {
+  applyLive,
+  liveInterval,
+  logicalOf,
+  toBar,
+  union,
+} from "../../../static/trading/terminal/candles.mjs";
 
 const START = Date.UTC(2026, 0, 31, 12) / 1000;
 const candle = (offset, [open, high, low, close], lastSeq) => ({
   start: new Date((START + offset) * 1000).toISOString(),
-  open: String(open), high: String(high), low: String(low), close: String(close), ticks: 1, last_seq: lastSeq,
+  open: String(open),
+  high: String(high),
+  low: String(low),
+  close: String(close),
+  ticks: 1,
+  last_seq: lastSeq,
 });
 const bar = (offset, prices, lastSeq) => toBar(candle(offset, prices, lastSeq));
 
@@ -28,7 +39,10 @@ test("the next bucket opens a bar, a late end of the last one rewrites it", () =
   assert.equal(first.change, "append");
   const late = applyLive(first.bars, candle(0, [1, 5, 1, 5], 10.5), 60, 60);
   assert.equal(late.change, "rewrite");
-  assert.deepEqual(late.bars.map((b) => b.high), [5, 2]);
+  assert.deepEqual(
+    late.bars.map((b) => b.high),
+    [5, 2],
+  );
 });
 
 test("minutes widen the five-minute bar, however often they come", () => {
@@ -44,14 +58,21 @@ test("minutes widen the five-minute bar, however often they come", () => {
 
 test("whenever one joins, history and live together are the same bars", () => {
   const stream = [];
-  for (let seq = 1; seq <= 400; seq += 1) stream.push({ seq, time: Math.floor(seq / 3), price: 100 + ((seq * 7919) % 41) });
+  for (let seq = 1; seq <= 400; seq += 1)
+    stream.push({ seq, time: Math.floor(seq / 3), price: 100 + ((seq * 7919) % 41) });
   const candleOf = (ticks, start, interval) => {
     const own = ticks.filter(({ time }) => time >= start && time < start + interval);
     const prices = own.map(({ price }) => price);
-    return candle(start, [prices[0], Math.max(...prices), Math.min(...prices), prices.at(-1)], own.at(-1).seq);
+    return candle(
+      start,
+      [prices[0], Math.max(...prices), Math.min(...prices), prices.at(-1)],
+      own.at(-1).seq,
+    );
   };
-  const barsOf = (ticks, interval) => [...new Set(ticks.map(({ time }) => Math.floor(time / interval) * interval))]
-    .map((start) => toBar(candleOf(ticks, start, interval)));
+  const barsOf = (ticks, interval) =>
+    [...new Set(ticks.map(({ time }) => Math.floor(time / interval) * interval))].map((start) =>
+      toBar(candleOf(ticks, start, interval)),
+    );
   for (let joined = 1; joined < 400; joined += 7) {
     for (const interval of [5, 15]) {
       // The page subscribes first, reads history a little later, then applies everything it heard.

@@ -33,9 +33,22 @@ test("instants keep their milliseconds", () => {
 });
 
 test("counters round up, so zero means over", () => {
-  assert.deepEqual([1, 999, 7000, 61_000, 3_723_000, -5].map(counter), ["0:01", "0:01", "0:07", "1:01", "1:02:03", "0:00"]);
+  assert.deepEqual([1, 999, 7000, 61_000, 3_723_000, -5].map(counter), [
+    "0:01",
+    "0:01",
+    "0:07",
+    "1:01",
+    "1:02:03",
+    "0:00",
+  ]);
 });
 
 test("spans name their two largest units", () => {
-  assert.deepEqual([5_000, 300_000, 5_400_000, 187_200_000, 0].map(span), ["5 s", "5 min", "1 h 30 min", "2 d 4 h", "0 s"]);
+  assert.deepEqual([5_000, 300_000, 5_400_000, 187_200_000, 0].map(span), [
+    "5 s",
+    "5 min",
+    "1 h 30 min",
+    "2 d 4 h",
+    "0 s",
+  ]);
 });

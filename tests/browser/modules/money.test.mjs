@@ -1,15 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compare, format, fromMinor, minus, percent, profitMinor, scaleOf, toMinor } from "../../../static/trading/terminal/money.mjs";
+import {
+  compare,
+  format,
+  fromMinor,
+  minus,
+  percent,
+  profitMinor,
+  scaleOf,
+  toMinor,
+} from "../../../static/trading/terminal/money.mjs";
 
 test("decimal strings survive the way through minor units exactly", () => {
-  for (const [text, scale] of [["0.00", 2], ["10000.00", 2], ["-3.07", 2], ["0.00000001", 8], ["7", 0], ["99999999999999999999.99", 2]]) {
+  for (const [text, scale] of [
+    ["0.00", 2],
+    ["10000.00", 2],
+    ["-3.07", 2],
+    ["0.00000001", 8],
+    ["7", 0],
+    ["99999999999999999999.99", 2],
+  ]) {
     assert.equal(fromMinor(toMinor(text, scale), scale), text);
   }
 });
 
 test("what is no amount of the scale is refused, never rounded", () => {
-  for (const text of ["", "1e3", "1.005", "abc", "--1", "1.", ".5"]) assert.throws(() => toMinor(text, 2), RangeError);
+  for (const text of ["", "1e3", "1.005", "abc", "--1", "1.", ".5"])
+    assert.throws(() => toMinor(text, 2), RangeError);
   assert.equal(toMinor("1.0000", 2), 100n);
 });
 
@@ -28,7 +45,13 @@ test("prices compare by value, whatever their decimals", () => {
 });
 
 test("rates read as percent", () => {
-  assert.deepEqual(["0.85", "0.855", "0.8", "1", "0.90"].map(percent), ["85%", "85.5%", "80%", "100%", "90%"]);
+  assert.deepEqual(["0.85", "0.855", "0.8", "1", "0.90"].map(percent), [
+    "85%",
+    "85.5%",
+    "80%",
+    "100%",
+    "90%",
+  ]);
 });
 
 test("amounts are grouped and signed without becoming floats", () => {

@@ -1,16 +1,38 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  clockChoices, durationLadder, durationPresets, obstacle, prospect, result, stakePresets, stakeStep, standing, step,
+  clockChoices,
+  durationLadder,
+  durationPresets,
+  obstacle,
+  prospect,
+  result,
+  stakePresets,
+  stakeStep,
+  standing,
+  step,
 } from "../../../static/trading/terminal/rules.mjs";
 
 const NOW = Date.UTC(2026, 0, 31, 12, 0, 20);
 const instrument = {
-  is_open: true, payout_rate: "0.85", min_stake: "1.00", max_stake: "1000.00", min_duration_seconds: 5,
-  max_duration_seconds: 3600, cutoff_seconds: 30, last: { at: new Date(NOW - 400).toISOString(), price: "1.08512", seq: 7 },
+  is_open: true,
+  payout_rate: "0.85",
+  min_stake: "1.00",
+  max_stake: "1000.00",
+  min_duration_seconds: 5,
+  max_duration_seconds: 3600,
+  cutoff_seconds: 30,
+  last: { at: new Date(NOW - 400).toISOString(), price: "1.08512", seq: 7 },
 };
 const account = { id: "a", balance: "100.00", currency: "USD", version: 1 };
-const order = { status: "open", side: "up", stake: "10.00", payout_rate: "0.85", entry: { price: "1.08512" }, payout: null };
+const order = {
+  status: "open",
+  side: "up",
+  stake: "10.00",
+  payout_rate: "0.85",
+  entry: { price: "1.08512" },
+  payout: null,
+};
 
 test("steppers stay within the instrument's limits", () => {
   const ladder = durationLadder({ min_duration_seconds: 7, max_duration_seconds: 100 });
@@ -19,21 +41,40 @@ test("steppers stay within the instrument's limits", () => {
   assert.equal(step(ladder, 61, 1), 90);
   assert.equal(step(ladder, 100, 1), 100);
   assert.deepEqual(durationPresets(instrument), [5, 15, 30, 60, 300, 900]);
-  assert.deepEqual(durationPresets({ min_duration_seconds: 14400, max_duration_seconds: 28800 }), [14400, 28800]);
+  assert.deepEqual(
+    durationPresets({ min_duration_seconds: 14400, max_duration_seconds: 28800 }),
+    [14400, 28800],
+  );
 });
 
 test("stakes step by round amounts", () => {
   const up = (from) => stakeStep(instrument, from, 2, 1);
   const down = (from) => stakeStep(instrument, from, 2, -1);
-  assert.deepEqual(["1.00", "9.50", "10.00", "12.00", "990.00", "1000.00"].map(up), ["2.00", "10.00", "15.00", "15.00", "1000.00", "1000.00"]);
-  assert.deepEqual(["1.00", "2.50", "10.00", "15.00", "50.00"].map(down), ["1.00", "2.00", "9.00", "10.00", "45.00"]);
+  assert.deepEqual(["1.00", "9.50", "10.00", "12.00", "990.00", "1000.00"].map(up), [
+    "2.00",
+    "10.00",
+    "15.00",
+    "15.00",
+    "1000.00",
+    "1000.00",
+  ]);
+  assert.deepEqual(["1.00", "2.50", "10.00", "15.00", "50.00"].map(down), [
+    "1.00",
+    "2.00",
+    "9.00",
+    "10.00",
+    "45.00",
+  ]);
   assert.equal(stakeStep(instrument, "nonsense", 2, 1), "2.00");
   assert.deepEqual(stakePresets(instrument, 2), ["1.00", "5.00", "10.00", "25.00", "50.00", "100.00"]);
 });
 
 test("clock expiries carry a deadline that is still ahead", () => {
   const choices = clockChoices(instrument, NOW);
-  assert.deepEqual(choices.map(({ expiresAt }) => new Date(expiresAt).toISOString().slice(11, 16)), ["12:01", "12:02", "12:03", "12:05", "12:10", "12:15"]);
+  assert.deepEqual(
+    choices.map(({ expiresAt }) => new Date(expiresAt).toISOString().slice(11, 16)),
+    ["12:01", "12:02", "12:03", "12:05", "12:10", "12:15"],
+  );
   assert.ok(choices.every(({ expiresAt, deadline }) => deadline > NOW && expiresAt - deadline === 30_000));
   assert.equal(clockChoices(instrument, NOW + 10_000)[0].expiresAt, Date.UTC(2026, 0, 31, 12, 2));
   assert.deepEqual(clockChoices({ ...instrument, max_duration_seconds: 20 }, NOW), []);
@@ -47,12 +88,17 @@ test("the button promises what the backend will pay", () => {
 });
 
 test("buying is possible exactly when nothing stands in its way", () => {
-  const at = (changes = {}, stake = "10.00", now = NOW) => obstacle({ instrument: { ...instrument, ...changes }, account, stake, now });
+  const at = (changes = {}, stake = "10.00", now = NOW) =>
+    obstacle({ instrument: { ...instrument, ...changes }, account, stake, now });
   assert.equal(at(), null);
   assert.equal(at({ is_open: false, opens_at: "2026-02-01T22:00:00Z" }).opensAt, Date.UTC(2026, 1, 1, 22));
   assert.deepEqual(at({ is_open: false, is_suspended: true }), { code: "suspended" });
   assert.equal(at({ last: null }).code, "no_price");
-  assert.deepEqual(at({ max_quote_age_ms: 3000 }, "10.00", NOW + 4000), { code: "stale", age: 4.4, limit: 3 });
+  assert.deepEqual(at({ max_quote_age_ms: 3000 }, "10.00", NOW + 4000), {
+    code: "stale",
+    age: 4.4,
+    limit: 3,
+  });
   assert.equal(at({}, "0.99").code, "stake_low");
   assert.equal(at({}, "1000.01").code, "stake_high");
   assert.equal(at({}, "100.01").code, "funds");

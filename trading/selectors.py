@@ -160,14 +160,14 @@ def instrument_rows(*, symbol: str | None = None) -> list[dict[str, Any]]:
     states = {
         row.instrument.pk: row for row in market.instruments() if symbol in (None, row.instrument.symbol)
     }
-    latest = Terms.objects.filter(instrument__in=states).order_by("instrument", "-version")
+    latest = Terms.objects.filter(instrument__in=states).order_by("instrument_id", "-version")
     newest = PayoutRate.objects.filter(instrument=OuterRef("pk")).order_by("-id").values("rate")[:1]
     rates = dict(
         Instrument.objects.filter(pk__in=states).annotate(rate=Subquery(newest)).values_list("pk", "rate")
     )
     return [
         {**_state_row(states[terms.instrument_id]), **_terms_row(terms, rates[terms.instrument_id])}
-        for terms in latest.distinct("instrument")
+        for terms in latest.distinct("instrument_id")
         if rates[terms.instrument_id] is not None
     ]
 

@@ -3,18 +3,20 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth import admin as auth
+from django.contrib.auth import admin as _groups  # noqa: F401 - registers what is taken back below
+from django.contrib.auth.models import Group
 from django.http import HttpRequest
-from django_celery_beat import admin as beat
+from django_celery_beat import admin as _schedules  # noqa: F401
 from django_celery_beat import models as schedules
-from django_otp.plugins.otp_totp import admin as otp
+from django_otp.plugins.otp_totp import admin as _devices  # noqa: F401
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from config.core.console import ConsoleAdmin, ReadOnlyAdmin
 
 site = admin.site
 # Groups come with roles; an authenticator's secret is nobody's to look at; suns do not start our tasks.
-site.unregister([auth.Group, otp.TOTPDevice, schedules.SolarSchedule, schedules.ClockedSchedule])
-site.unregister([beat.PeriodicTask, schedules.IntervalSchedule, schedules.CrontabSchedule])
+site.unregister([Group, TOTPDevice, schedules.SolarSchedule, schedules.ClockedSchedule])
+site.unregister([schedules.PeriodicTask, schedules.IntervalSchedule, schedules.CrontabSchedule])
 
 
 @admin.register(schedules.PeriodicTask)

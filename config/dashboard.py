@@ -82,7 +82,7 @@ def _settlement(now: datetime) -> Figure:
     return Figure(
         "Settlement lag",
         f"{lag.total_seconds():.1f} s",
-        f"{parked} parked, waiting for you" if parked else "oldest order due and still open",
+        f"{parked} parked, waiting for you" if parked else "of the oldest order due",
         "bad" if parked or lag > SETTLING_LATE else "good",
         "trading_order_changelist",
     )

@@ -269,15 +269,32 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
+FORMAT_MODULE_PATH = ["config.formats"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 UNFOLD = {
     "SITE_TITLE": "Tickhouse",
     "SITE_HEADER": "Tickhouse",
     "SITE_SYMBOL": "candlestick_chart",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/house/mark.svg"}],
     "DASHBOARD_CALLBACK": "config.dashboard.context",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "COLORS": {
+        "primary": {
+            "50": "#ecfaf4",
+            "100": "#d3f3e5",
+            "200": "#a9e6cd",
+            "300": "#70d3ad",
+            "400": "#3abb8b",
+            "500": "#1aa073",
+            "600": "#088259",
+            "700": "#066e4b",
+            "800": "#07573d",
+            "900": "#074833",
+            "950": "#03281d",
+        }
+    },
 }
 
 # --- Work in the background ---------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The operator console: the one admin site, for staff with a second factor alone."""
 
 import io
+import re
 from typing import Any, ClassVar
 
 import qrcode
@@ -10,6 +11,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import login
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
@@ -54,6 +56,9 @@ ICONS = {
     "core.fact": "outbox",
     "core.auditentry": "policy",
     "django_celery_beat.periodictask": "schedule",
+    "django_celery_beat.intervalschedule": "timer",
+    "django_celery_beat.crontabschedule": "event_repeat",
+    "ledger.ledgercheck": "fact_check",
 }
 # What an operator looks at most comes first.
 GROUPS = ("trading", "quotes", "kyc", "ledger", "core", "django_celery_beat")
@@ -112,6 +117,10 @@ class Console(UnfoldAdminSite, OTPAdminSite):
             path("live/", self.admin_view(dashboard.live), name="live"),
         ]
         return [*own, *super().get_urls()]
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Send to the one way a password changes: by mail, ending every other session."""
+        return redirect("kyc:password-reset")
 
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
         """Return every registered page, grouped by app, with an icon."""
@@ -205,9 +214,10 @@ class Enrol(FormView):
             words = refusal.details.get("errors", {}).get("password")
             form.add_error("password" if words else None, words or refusal.detail)
             return self.form_invalid(form)
+        # Before signing in: the second factor counts from the next request on.
+        context = {**self.site.each_context(self.request), "title": "Recovery codes", "codes": codes}
         login(self.request, user, backend=BACKEND)
         otp_login(self.request, device)
-        context = {**self.site.each_context(self.request), "title": "Recovery codes", "codes": codes}
         return TemplateResponse(self.request, "console/enrol.html", context)
 
 
@@ -216,4 +226,5 @@ def qr_svg(text: str) -> SafeString:
     buffer = io.BytesIO()
     qrcode.make(text, image_factory=qrcode.image.svg.SvgPathImage, border=2).save(buffer)
     _, _, svg = buffer.getvalue().decode().partition("?>")
-    return mark_safe(svg)  # noqa: S308 - drawn from our own text, letters become modules
+    sized = re.sub(r' (width|height)="[\d.]+mm"', "", svg, count=2)
+    return mark_safe(sized)  # noqa: S308 - drawn from our own text, letters become modules

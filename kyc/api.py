@@ -1,6 +1,6 @@
 """Sign-up, sign-in, tokens, the second factor and the customer himself, as JSON."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib.auth import logout
 from django.contrib.auth.signals import user_logged_in
@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from config.core import clock
 from config.core.callers import client_ip
+from config.core.errors import Unauthenticated
 from config.core.http import ApiView
 from config.core.throttle import Limit
 from kyc import selectors, services, tickets
@@ -64,14 +65,21 @@ def answers(kind: type[serializers.Serializer[Any]], request: Request) -> dict[s
     """Return the validated input; raise a refusal with the messages by field."""
     given = kind(data=request.data)
     given.is_valid(raise_exception=True)
-    return given.validated_data  # type: ignore[no-any-return]
+    return given.validated_data
+
+
+def me(request: Request) -> User:
+    """Return who asks; permissions have let nobody else through."""
+    if not isinstance(request.user, User):
+        raise Unauthenticated
+    return request.user
 
 
 class PublicView(ApiView):
     """Open to everybody, and blind to who is signed in: no cookie, so no forgery."""
 
     authentication_classes = ()
-    permission_classes: ClassVar[Any] = (AllowAny,)
+    permission_classes = (AllowAny,)
 
 
 class Register(PublicView):
@@ -155,7 +163,7 @@ class Refresh(PublicView):
 class Logout(ApiView):
     """End this sign-in: by its refresh token, by its access token, or the page's session."""
 
-    permission_classes: ClassVar[Any] = (AllowAny,)
+    permission_classes = (AllowAny,)
     throttle = REFRESH
 
     class Input(serializers.Serializer[Any]):
@@ -170,7 +178,7 @@ class Logout(ApiView):
         elif isinstance(request.auth, Claims):
             services.sign_out(user_id=request.auth.user_id, family=request.auth.family)
         elif request.user.is_authenticated:
-            services.end_page_session(user=request.user, session=session_name(request.session.session_key))
+            services.end_page_session(user=me(request), session=session_name(request.session.session_key))
             logout(request._request)
         return Response(status=204)
 
@@ -184,8 +192,8 @@ class OtpStatus(ApiView):
 
     @extend_schema(responses=Output)
     def get(self, request: Request) -> Response:
-        left = request.user.recovery_codes.filter(used_at=None).count()
-        return Response({"enabled": selectors.has_otp(request.user), "recovery_codes_left": left})
+        left = me(request).recovery_codes.filter(used_at=None).count()
+        return Response({"enabled": selectors.has_otp(me(request)), "recovery_codes_left": left})
 
 
 class OtpEnrol(ApiView):
@@ -203,12 +211,12 @@ class OtpEnrol(ApiView):
     @extend_schema(request=Input, responses=Output)
     def post(self, request: Request) -> Response:
         given = answers(self.Input, request)
-        check_password(request._request, email=request.user.email, password=given["password"])
-        if selectors.has_otp(request.user):
+        check_password(request._request, email=me(request).email, password=given["password"])
+        if selectors.has_otp(me(request)):
             if not given.get("otp"):
                 raise OtpRequired
-            services.verify_otp(user=request.user, code=given["otp"])
-        return Response({"uri": services.enrol_otp(user=request.user).config_url})
+            services.verify_otp(user=me(request), code=given["otp"])
+        return Response({"uri": services.enrol_otp(user=me(request)).config_url})
 
 
 class OtpConfirm(ApiView):
@@ -224,7 +232,7 @@ class OtpConfirm(ApiView):
 
     @extend_schema(request=Input, responses=Output)
     def post(self, request: Request) -> Response:
-        _, codes = services.confirm_otp(user=request.user, **answers(self.Input, request))
+        _, codes = services.confirm_otp(user=me(request), **answers(self.Input, request))
         return Response({"recovery_codes": codes})
 
 
@@ -238,7 +246,7 @@ class OtpDisable(ApiView):
 
     @extend_schema(request=Input, responses={204: None})
     def post(self, request: Request) -> Response:
-        services.disable_otp(user=request.user, **answers(self.Input, request))
+        services.disable_otp(user=me(request), **answers(self.Input, request))
         return Response(status=204)
 
 
@@ -257,7 +265,7 @@ class SocketTicket(ApiView):
             session = f"family:{request.auth.family.hex}"
         else:
             session = session_name(request.session.session_key)
-        ticket = tickets.issue(user_id=request.user.pk, session=session)
+        ticket = tickets.issue(user_id=me(request).pk, session=session)
         return Response({"ticket": ticket, "expires_in_seconds": tickets.LIFETIME_SECONDS})
 
 
@@ -270,11 +278,11 @@ class Me(ApiView):
 
     @extend_schema(responses=Person)
     def get(self, request: Request) -> Response:
-        return Response(person(request.user))
+        return Response(person(me(request)))
 
     @extend_schema(request=Input, responses=Person)
     def patch(self, request: Request) -> Response:
-        return Response(person(services.change_profile(user=request.user, **answers(self.Input, request))))
+        return Response(person(services.change_profile(user=me(request), **answers(self.Input, request))))
 
 
 class Time(PublicView):

@@ -1,8 +1,13 @@
 """What may be refused to people who sign up, sign in or ask for a token."""
 
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy
 
 from config.core.errors import Conflict, Forbidden, Invalid, Refused, TooMany, Unauthenticated
+
+
+def _(text: str) -> str:
+    # Lazy, in the language of whoever is refused; the kernel writes it with str().
+    return gettext_lazy(text)  # type: ignore[return-value]
 
 
 class RegistrationInvalid(Invalid):

@@ -77,4 +77,4 @@ def _of_session(cookies: str) -> tuple[Person, str]:
         return AnonymousUser(), ""
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie.value)
-    return get_user(request), session_name(cookie.value)  # type: ignore[return-value]
+    return get_user(request), session_name(cookie.value)

@@ -1,5 +1,7 @@
 """Work about people that nobody waits for."""
 
+from typing import Any
+
 from celery import shared_task
 from django.conf import settings
 from django.contrib.auth.tokens import default_token_generator
@@ -10,7 +12,7 @@ from django.utils.http import urlsafe_base64_encode
 from kyc import mail, rules, selectors, services
 from kyc.models import User
 
-MAIL_RETRIES = {"autoretry_for": (OSError,), "retry_backoff": 30, "max_retries": 8}
+MAIL_RETRIES: dict[str, Any] = {"autoretry_for": (OSError,), "retry_backoff": 30, "max_retries": 8}
 
 
 @shared_task(name="kyc.trim_refresh_tokens")

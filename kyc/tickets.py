@@ -22,7 +22,7 @@ def redeem(ticket: str) -> tuple[int, str] | None:
     found = redis.client().getdel(_key(ticket))
     if not found:
         return None
-    user_id, session = orjson.loads(found)  # type: ignore[arg-type]
+    user_id, session = orjson.loads(found)
     return user_id, session
 
 

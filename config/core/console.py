@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -40,6 +41,12 @@ class ConsoleAdmin(ModelAdmin):
         """Tell whether this person may act on such objects through services."""
         options = self.opts
         return request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Show what the audit trail says of this object: the one history there is."""
+        trail = reverse(f"{self.admin_site.name}:core_auditentry_changelist")
+        about = urlencode({"object_type": self.opts.model_name or "", "object_id": object_id})
+        return HttpResponseRedirect(f"{trail}?{about}")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the actions declared here alone: nothing is deleted in bulk."""

@@ -1,0 +1,296 @@
+"""Nobody but verified staff sees the console, and nothing that must not change can be changed in it."""
+
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+from django.contrib import admin
+from django.core.management import call_command
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django_otp.admin import OTPAdminSite
+
+from config.core import clock
+from config.core.models import AuditEntry, Fact
+from kyc import services
+from kyc.models import Jurisdiction, RefreshFamily, Restriction, User
+from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck, Transfer
+from quotes.models import Instrument
+from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled, later
+from trading.models import Order, PayoutRate, Terms
+
+pytestmark = pytest.mark.django_db
+# Where nobody needs to be signed in, and what only leads elsewhere.
+OPEN = {"admin:login", "admin:logout", "admin:enrol", "admin:jsi18n", "admin:view_on_site"}
+NEVER_WRITTEN = [
+    Account,
+    AuditEntry,
+    BalanceSnapshot,
+    Book,
+    Fact,
+    LedgerCheck,
+    Order,
+    PayoutRate,
+    RefreshFamily,
+    Restriction,
+    Terms,
+    Transfer,
+    User,
+]
+
+
+@pytest.fixture
+def house(monkeypatch, tmp_path, settings):
+    """A seeded platform with one row at least of everything the console shows."""
+    settings.DATA_DIR = tmp_path
+    call_command("seed_platform")
+    trader, operator = User.objects.get(is_staff=False), User.objects.get(is_staff=True)
+    services.issue_tokens(user=trader)
+    services.restrict(customer=trader, scope="trading", reason="test", actor=operator)
+    account, instrument = Account.objects.filter(owner=trader)[0], Instrument.objects.get(symbol="VOL100")
+    Order.objects.create(
+        id=uuid4(),
+        account=account,
+        client_id="one",
+        request_sha256=b"",
+        customer=trader,
+        shard=0,
+        instrument=instrument,
+        terms=Terms.objects.get(instrument=instrument),
+        contract="rise_fall",
+        side="up",
+        stake=Decimal(10),
+        payout_rate=Decimal("0.9"),
+        accepted_at=clock.now(),
+        expires_at=clock.now() + timedelta(minutes=1),
+    )
+    capital = Account.objects.filter(owner=None)[0]
+    BalanceSnapshot.objects.create(account=capital, xid_before=1, balance=0, taken_at=clock.now())
+    LedgerCheck.objects.create(
+        started_at=clock.now(), finished_at=clock.now(), is_whole=True, xid_before=1, differences=[]
+    )
+
+
+def console_urls():
+    """Return the name and pattern of every named address of the console."""
+
+    def walk(patterns):
+        for pattern in patterns:
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern.url_patterns)
+            elif isinstance(pattern, URLPattern) and pattern.name:
+                yield f"admin:{pattern.name}", pattern
+
+    return walk(
+        resolver
+        for resolver in get_resolver().url_patterns
+        if getattr(resolver, "namespace", None) == "admin"
+    )
+
+
+def address(name, pattern):
+    """Return the address with arguments that exist, None when there is no row to look at."""
+    wanted = list(pattern.pattern.regex.groupindex)
+    if wanted != ["object_id"]:
+        given = {"token": "nothing", "app_label": "kyc", "content_type_id": 1}
+        return reverse(name, kwargs={key: given.get(key, 1) for key in wanted})
+    pages = {f"admin:{m._meta.app_label}_{m._meta.model_name}_": m for m in admin.site._registry}
+    first = next(model for start, model in pages.items() if name.startswith(start))._default_manager.first()
+    return reverse(name, args=[first.pk]) if first else None
+
+
+def test_the_only_admin_site_is_ours():
+    assert isinstance(admin.site, OTPAdminSite)
+    namespaces = [r.namespace for r in get_resolver().url_patterns if isinstance(r, URLResolver)]
+    assert namespaces.count("admin") == 1
+    assert len({type(a.admin_site) for a in admin.site._registry.values()}) == 1
+
+
+def test_every_address_of_the_console_lets_verified_staff_in_alone(house, olga, bob):
+    strangers = {
+        "anonymous": Client(),
+        "customer": browser_for(bob),
+        "staff without the second factor": browser_for(olga),
+    }
+    verified = browser_for(olga, verified=True)
+    visited = 0
+    for name, pattern in console_urls():
+        url = None if name in OPEN else address(name, pattern)
+        if url is None:
+            continue
+        for who, browser in strangers.items():
+            answer = browser.get(url)
+            assert answer.status_code == 302, (name, who)
+            assert answer["Location"].startswith("/admin/login/"), (name, who)
+        expected = {200}
+        if name.endswith(("_add", "_delete")) or name == "admin:autocomplete":
+            expected |= {403}
+        if name.endswith(("_history", ":password_change")):
+            expected = {302}
+        assert verified.get(url).status_code in expected, name
+        visited += 1
+    assert visited > 60
+
+
+def test_every_list_can_be_searched_for_anything(house, olga):
+    verified = browser_for(olga, verified=True)
+    for model in admin.site._registry:
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        for search in ("12", "abc", "operator@tickhouse.example", "'%"):
+            assert verified.get(url, {"q": search}).status_code == 200, (model, search)
+
+
+def test_lists_never_count(house, olga, django_assert_max_num_queries):
+    verified = browser_for(olga, verified=True)
+    for model in (Transfer, Order, Fact, AuditEntry):
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        with django_assert_max_num_queries(12) as seen:
+            assert verified.get(url).status_code == 200
+        assert not [q["sql"] for q in seen.captured_queries if "COUNT(" in q["sql"].upper()], model
+
+
+def test_what_is_never_written_by_hand_cannot_be(house, olga, rf):
+    request = rf.get("/")
+    request.user = olga
+    verified = browser_for(olga, verified=True)
+    for model in NEVER_WRITTEN:
+        page = admin.site._registry[model]
+        assert not page.has_add_permission(request), model
+        assert not page.has_change_permission(request), model
+        assert not page.has_delete_permission(request), model
+        assert "delete_selected" not in page.get_actions(request), model
+        base = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        row, before = model._default_manager.first(), model._default_manager.count()
+        for address in (
+            reverse(f"{base}_add"),
+            reverse(f"{base}_change", args=[row.pk]),
+            reverse(f"{base}_delete", args=[row.pk]),
+        ):
+            assert verified.post(address, {"code": "x", "post": "yes"}).status_code == 403, address
+        assert model._default_manager.count() == before
+
+
+def test_an_action_asks_for_a_reason_states_its_effect_and_audits(house, olga, bob):
+    verified = browser_for(olga, verified=True)
+    url = reverse("admin:kyc_user_changelist")
+    chosen = {"action": "restrict", "_selected_action": [bob.pk], "index": "0", "select_across": "0"}
+    asked = verified.post(url, chosen)
+    assert asked.status_code == 200
+    assert "Open orders are settled as agreed" in asked.content.decode()
+    assert not Restriction.objects.filter(customer=bob).exists()
+    without = verified.post(url, {**chosen, "_reasoned": "1", "scope": "trading", "reason": ""})
+    assert "This field is required" in without.content.decode()
+    assert not Restriction.objects.filter(customer=bob).exists()
+    done = verified.post(
+        url, {**chosen, "_reasoned": "1", "scope": "trading", "reason": "asked for a pause"}, follow=True
+    )
+    assert "bob@example.com is restricted: trading." in done.content.decode()
+    assert Restriction.objects.get(customer=bob).made_by == olga
+    entry = AuditEntry.objects.get(action="customer.restricted", object_id=str(bob.pk))
+    assert (entry.actor_name, entry.reason) == ("olga@example.com", "asked for a pause")
+    assert str(entry.ip) == "127.0.0.1"
+    trail = verified.get(reverse("admin:kyc_user_history", args=[bob.pk]), follow=True).content.decode()
+    assert "customer.restricted" in trail
+
+
+def test_a_refused_action_says_so_and_changes_nothing(house, olga):
+    restriction = Restriction.objects.get()
+    services.lift_restriction(restriction=restriction, reason="test", actor=olga)
+    verified = browser_for(olga, verified=True)
+    url = reverse("admin:kyc_restriction_lift", args=[restriction.pk])
+    answer = verified.post(url, {"_reasoned": "1", "reason": "again"}, follow=True)
+    assert "lifted before" in answer.content.decode()
+    assert AuditEntry.objects.filter(action="customer.restriction_lifted").count() == 1
+
+
+def test_a_parked_fact_is_retried_with_a_reason(house, olga):
+    fact = Fact.objects.order_by("id").first()
+    Fact.objects.filter(pk=fact.pk).update(parked_at=clock.now(), attempts=10, error="Boom")
+    verified = browser_for(olga, verified=True)
+    url = reverse("admin:core_fact_retry", args=[fact.pk])
+    verified.post(url, {"_reasoned": "1", "reason": "fixed the handler"})
+    fact.refresh_from_db()
+    assert (fact.parked_at, fact.attempts) == (None, 0)
+    assert AuditEntry.objects.get(action="fact.retried").reason == "fixed the handler"
+
+
+def test_a_jurisdiction_changes_with_a_reason(house, olga):
+    verified = browser_for(olga, verified=True)
+    url = reverse("admin:kyc_jurisdiction_change", args=["AE"])
+    verified.post(url, {"licence_reference": "L-1", "allows_real": "on"})
+    assert Jurisdiction.objects.get(pk="AE").licence_reference == "SANDBOX"
+    verified.post(url, {"licence_reference": "L-1", "allows_real": "on", "reason": "licence renewed"})
+    assert Jurisdiction.objects.get(pk="AE").licence_reference == "L-1"
+    entry = AuditEntry.objects.filter(action="jurisdiction.changed").latest("id")
+    assert (entry.actor_id, entry.before["licence_reference"], entry.reason) == (
+        olga.pk,
+        "SANDBOX",
+        "licence renewed",
+    )
+    twice = verified.post(
+        url, {"is_sanctioned": "on", "allows_real": "on", "licence_reference": "L", "reason": "x y"}
+    )
+    assert twice.status_code == 200, "the database's own rule is told on the form"
+    assert not Jurisdiction.objects.get(pk="AE").is_sanctioned
+
+
+# --- The way in ---------------------------------------------------------------------------------------
+
+
+def sign_in(browser, email, code):
+    return browser.post("/admin/login/", {"username": email, "password": PASSWORD, "code": code})
+
+
+def test_staff_enter_with_all_three_and_nobody_else(olga, bob, client):
+    device = olga.totpdevice_set.get()
+    assert sign_in(client, "OLGA@example.com", "000000").status_code == 200
+    device.refresh_from_db()
+    device.throttle_reset()
+    assert sign_in(client, "olga@example.com", code_of(device)).status_code == 302
+    assert client.get("/admin/").status_code == 200
+    customer, his = Client(), enrolled(bob)
+    answer = sign_in(customer, "bob@example.com", code_of(his))
+    assert "e-mail address or the password is wrong" in answer.content.decode()
+    assert customer.get("/admin/").status_code == 302
+    his.refresh_from_db()
+    assert his.last_t == -1, "a customer's code is not even tried"
+
+
+def test_the_console_locks_like_every_other_door(olga, client):
+    for _ in range(4):
+        client.post("/admin/login/", {"username": "olga@example.com", "password": "no", "code": "1"})
+    body = {"email": "olga@example.com", "password": "wrong"}
+    assert client_for().post("/api/v1/auth/token", body, format="json").status_code == 429
+    answer = sign_in(client, "olga@example.com", code_of(olga.totpdevice_set.get()))
+    assert "Too many attempts" in answer.content.decode()
+
+
+def test_an_invitation_works_once(client, db):
+    user, token = services.invite_operator(email="new@example.com")
+    url = f"/admin/enrol/{token}/"
+    assert client.get(url).status_code == 200
+    device = user.totpdevice_set.get()
+    weak = client.post(url, {"password": "1234567890", "code": code_of(device)})
+    assert "entirely numeric" in weak.content.decode()
+    wrong = client.post(url, {"password": PASSWORD, "code": "000000"})
+    assert "wrong or was used" in wrong.content.decode()
+    assert not user.totpdevice_set.get().confirmed
+    device.refresh_from_db()
+    device.throttle_reset()
+    done = client.post(url, {"password": PASSWORD, "code": code_of(device)})
+    assert done.content.decode().count("<li>") == 10
+    assert client.get("/admin/").status_code == 200
+    assert Client().get(url).status_code == 422
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+    assert "recovery" not in client.get("/admin/").content.decode().lower()
+
+
+def test_a_second_invitation_replaces_the_first_and_expires(client, db):
+    _, first = services.invite_operator(email="new@example.com")
+    _, second = services.invite_operator(email="new@example.com")
+    assert client.get(f"/admin/enrol/{first}/").status_code == 422
+    with later(timedelta(days=3, seconds=1)):
+        assert client.get(f"/admin/enrol/{second}/").status_code == 422
+    assert client.get(f"/admin/enrol/{second}/").status_code == 200

@@ -65,7 +65,8 @@ class PrivateSocket(AsyncWebsocketConsumer):
         _open.subtract([self.place])
         if not _open[self.place]:
             del _open[self.place]
-        hub().forget(self)
+        for name in self.channels:
+            hub().leave(name, self)
         for group in self.groups_joined:
             await self.channel_layer.group_discard(group, self.channel_name)
 

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import orjson
 import redis
@@ -70,6 +70,10 @@ class ApiView(APIView):
             self._taken = ask([(limit, _counted(request, limit)) for limit in limits])
             if self._taken is not None:
                 self._taken.require()
+
+    def permission_denied(self, request: Request, message: Any = None, code: Any = None) -> NoReturn:
+        """Tell strangers to sign in, everybody else that it is not for them."""
+        raise Forbidden(message or "") if request.user.is_authenticated else Unauthenticated
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Publish the limits with every answer; nothing an API says may be kept by a cache."""

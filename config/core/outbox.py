@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from config.core import clock, facts
+from config.core import audit, clock, facts
 from config.core.errors import Broken
 from config.core.models import Fact
 from config.core.sql import copied
@@ -57,8 +57,7 @@ def publish_many(items: Sequence[tuple[str, facts.FactData]]) -> list[Fact]:
 
     Lock the account rows first, so that the ids of one account's facts are in commit order.
     """
-    if not transaction.get_connection().in_atomic_block:
-        raise Broken("a fact may only be published inside the transaction that makes it true")
+    _require_transaction()
     at = clock.now()
     rows = [
         Fact(topic=topic, name=data.fact_name, payload=facts.payload(data), created_at=at)
@@ -77,6 +76,7 @@ def write_facts(rows: Sequence[tuple[str, str, str]], *, at: datetime) -> None:
     By COPY, 8 times faster than `publish_many` for a settlement batch; so no id comes back, and a fact that
     somebody handles in the transaction is refused (Broken).
     """
+    _require_transaction()
     if any(_within.get(name) for _, name, _ in rows):
         raise Broken("a fact with in-transaction handlers must be published by publish_many")
     instant = at.isoformat()
@@ -84,6 +84,20 @@ def write_facts(rows: Sequence[tuple[str, str, str]], *, at: datetime) -> None:
     statement = "COPY core_fact (topic, name, payload, created_at) FROM STDIN"
     with transaction.get_connection().cursor() as cursor, cursor.copy(statement) as copy:
         copy.write("".join(lines))
+
+
+def _require_transaction() -> None:
+    if not transaction.get_connection().in_atomic_block:
+        raise Broken("a fact may only be published inside the transaction that makes it true")
+
+
+@transaction.atomic
+def retry(fact: Fact, *, actor: Any, reason: str) -> bool:
+    """Let a parked fact and its topic go on, from the first attempt; return whether it was parked."""
+    if not Fact.objects.filter(pk=fact.pk, parked_at__isnull=False).update(parked_at=None, attempts=0):
+        return False
+    audit.record(action="fact.retried", actor=actor, target=fact, reason=reason, before={"error": fact.error})
+    return True
 
 
 def customer_topic(customer_id: int) -> str:

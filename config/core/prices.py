@@ -64,11 +64,11 @@ class Hub:
         """Stop offering a channel to a listener."""
         self._listeners[channel].discard(listener)
         if not self._listeners[channel]:
-            del self._listeners[channel]
+            self._listeners.pop(channel)
 
     async def _receive_forever(self) -> None:
         backoff, is_first = Backoff(0.1, 2.0), True
-        while True:
+        while not _is_cancelled():
             try:
                 # Without its own retries, so that every interruption is seen here.
                 connection = redis.asyncio.Redis.from_url(
@@ -87,7 +87,7 @@ class Hub:
                 await asyncio.sleep(wait)
 
     async def _receive(self, subscription: Any) -> None:
-        while True:
+        while not _is_cancelled():
             message = await subscription.get_message(timeout=SILENCE_SECONDS)
             if message is None:
                 await subscription.ping()
@@ -101,6 +101,12 @@ class Hub:
     def _tell_everybody(self) -> None:
         for listener in set().union(*self._listeners.values()):
             listener.resync()
+
+
+def _is_cancelled() -> bool:
+    # The client of Redis loses a cancellation that meets it while connecting.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _hubs: "WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = WeakKeyDictionary()

@@ -92,8 +92,7 @@ def run(
             health.alive()
             if leadership is not None and not leadership.holds():
                 leads = False
-                if not leadership.acquire():
-                    stop.wait(0.5)
+                if not leadership.acquire(wait_seconds=1):
                     continue
             if not leads and elected is not None:
                 elected()

@@ -22,7 +22,7 @@ class Command(WorkerCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["retry_parked"]:
             for fact in Fact.objects.filter(parked_at__isnull=False).order_by("pk"):
-                outbox.retry(fact=fact, actor=None, reason=options["retry_parked"])
+                outbox.retry(fact, actor=None, reason=options["retry_parked"])
                 self.stdout.write(f"{fact} goes on")
             return
         self.relay = Relay()

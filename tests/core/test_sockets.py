@@ -1,0 +1,419 @@
+"""The private socket: who is let in, what is said in which order, and what a bad client gets."""
+
+import asyncio
+import json
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+
+from config.core import consumers, outbox, prices, sockets
+from config.core.consumers import PrivateSocket
+from config.core.errors import Missing
+from config.core.facts import FactData, fact
+from config.core.relay import Relay
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PAGE = b"http://127.0.0.1:8000"
+
+
+@fact("test.moved")
+class Moved(FactData):
+    """A private fact of these tests."""
+
+    n: int
+
+
+class Person(AnonymousUser):
+    is_authenticated = True
+
+    def __init__(self, pk):
+        self.pk = self.id = pk
+
+
+ALICE, MALLORY, NOBODY = Person(1), Person(2), AnonymousUser()
+
+
+@pytest.fixture(autouse=True)
+def channels_of_the_test(monkeypatch, settings):
+    settings.SOCKET_ORIGINS = [PAGE.decode()]
+    monkeypatch.setattr(sockets, "_kinds", [])
+    monkeypatch.setattr(sockets, "_wildcards", set())
+    consumers._open.clear()
+    sockets.register(
+        "account",
+        snapshot=lambda user: {"owner": user.pk},
+        topic=lambda user: outbox.customer_topic(user.pk),
+        may=lambda user: True,
+    )
+    sockets.register(
+        "vault:<owner>", snapshot=lambda user, owner: {}, may=lambda user, owner: owner == str(user.pk)
+    )
+    sockets.register("quotes:<symbol>", snapshot=quote)
+    sockets.register("instruments", snapshot=lambda user: {"instruments": []}, topic="instrument:*")
+
+
+def quote(_user, symbol):
+    if symbol == "NOTHING":
+        raise Missing(f"There is no {symbol}.")
+    if symbol == "BROKEN":
+        raise ValueError("secret")
+    return {"last": None, "symbol": symbol}
+
+
+class Client(WebsocketCommunicator):
+    def __init__(self, user=NOBODY, origin=PAGE, headers=(), query="", **scope):
+        named = [(b"origin", origin)] if origin else []
+        super().__init__(PrivateSocket.as_asgi(), f"/ws/v1/{query}", headers=[*named, *headers])
+        self.scope.update(user=user, client=["192.0.2.1", 5], **scope)
+
+    async def opened(self):
+        assert (await self.connect())[0]
+        return self
+
+    async def say(self, **message):
+        await self.send_to(text_data=json.dumps(message))
+
+    async def hear(self, seconds=3):
+        return json.loads(await self.receive_from(seconds))
+
+    async def subscribe(self, *channels):
+        await self.say(op="subscribe", channels=list(channels))
+        return [await self.hear() for _ in channels]
+
+    async def closed_with(self):
+        while (event := await self.receive_output(3))["type"] != "websocket.close":
+            pass
+        return event["code"]
+
+
+@sync_to_async
+def publish(topic, *numbers):
+    with transaction.atomic():
+        outbox.publish_many([(topic, Moved(n=n)) for n in numbers])
+    Relay().step()
+
+
+send_prices = sync_to_async(prices.publish_latest)
+
+
+# --- Who is let in ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "origin", "headers", "query", "welcome"),
+    [
+        (ALICE, PAGE, (), "", True),
+        (ALICE, b"https://evil.example", (), "", False),
+        (NOBODY, b"https://evil.example", (), "", False),
+        (ALICE, b"null", (), "", False),
+        (ALICE, None, (), "", False),
+        (ALICE, None, ((b"authorization", b"Bearer x"),), "", True),
+        (ALICE, b"https://evil.example", ((b"authorization", b"Bearer x"),), "", False),
+        (ALICE, None, (), "?ticket=x", True),
+        (NOBODY, None, (), "", True),
+    ],
+)
+async def test_a_cookie_counts_only_on_our_own_pages(user, origin, headers, query, welcome):
+    client = Client(user, origin, headers, query)
+    assert (await client.connect())[0] is welcome
+    await client.disconnect()
+
+
+async def test_one_person_holds_so_many_sockets_and_no_more(settings):
+    settings.SOCKETS_PER_USER = 2
+    first, second = await Client(ALICE).opened(), await Client(ALICE).opened()
+    assert not (await Client(ALICE).connect())[0]
+    other = await Client(MALLORY).opened()
+    await first.disconnect()
+    third = await Client(ALICE).opened()
+    for client in (second, third, other):
+        await client.disconnect()
+    assert not consumers._open
+
+
+# --- What is said -------------------------------------------------------------------------------------
+
+
+async def test_the_snapshot_comes_first_and_then_every_fact_in_order():
+    client = await Client(ALICE).opened()
+    (snapshot,) = await client.subscribe("account")
+    assert snapshot.items() >= {"v": 1, "type": "snapshot", "channel": "account", "owner": 1}.items()
+    assert snapshot["at"].endswith("Z")
+    await publish("customer:1", 1, 2, 3)
+    facts = [await client.hear() for _ in range(3)]
+    assert [(m["channel"], m["type"], m["n"]) for m in facts] == [
+        ("account", "test.moved", n) for n in (1, 2, 3)
+    ]
+    assert all(m["v"] == 1 and m["seq"] == m["id"] for m in facts)
+    assert facts[0]["seq"] < facts[1]["seq"] < facts[2]["seq"]
+    await client.disconnect()
+
+
+async def test_what_happens_while_the_snapshot_is_read_comes_after_it(monkeypatch):
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(user):
+        loop.call_soon_threadsafe(reading.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(5)
+        return {"slow": True}
+
+    sockets.register("slow", snapshot=slow, topic="slow:1")
+    client = await Client(ALICE).opened()
+    await client.say(op="subscribe", channels=["slow"])
+    await asyncio.wait_for(reading.wait(), 3)
+    # From another thread than the one the snapshot is read in.
+    await asyncio.to_thread(_publish_now, "slow:1", 9)
+    go_on.set()
+    assert (await client.hear())["type"] == "snapshot"
+    assert (await client.hear())["n"] == 9
+    await client.disconnect()
+
+
+def _publish_now(topic, n):
+    with transaction.atomic():
+        outbox.publish(topic, Moved(n=n))
+    Relay().step()
+    transaction.get_connection().close()
+
+
+async def test_nobody_hears_what_is_anothers():
+    alice, mallory = await Client(ALICE).opened(), await Client(MALLORY).opened()
+    await alice.subscribe("account")
+    await mallory.subscribe("account")
+    (refused,) = await mallory.subscribe("vault:1")
+    assert (refused["type"], refused["code"], refused["channel"]) == ("error", "forbidden", "vault:1")
+    await publish("customer:1", 5)
+    assert (await alice.hear())["n"] == 5
+    assert await mallory.receive_nothing(0.3)
+    for client in (alice, mallory):
+        await client.disconnect()
+
+
+async def test_a_stranger_hears_prices_and_is_turned_away_from_the_rest():
+    client = await Client(NOBODY).opened()
+    (snapshot,) = await client.subscribe("quotes:EURUSD")
+    assert snapshot["symbol"] == "EURUSD"
+    (refused,) = await client.subscribe("account")
+    assert (refused["type"], refused["status"], refused["code"]) == ("error", 401, "unauthenticated")
+    assert await client.closed_with() == 4401
+
+
+async def test_facts_of_every_instrument_reach_one_channel():
+    client = await Client(NOBODY).opened()
+    await client.subscribe("instruments")
+    await publish("instrument:EURUSD", 1)
+    await publish("instrument:BTCUSDT", 2)
+    assert [(m["channel"], m["n"]) for m in [await client.hear(), await client.hear()]] == [
+        ("instruments", 1),
+        ("instruments", 2),
+    ]
+    await client.disconnect()
+
+
+async def test_after_unsubscribing_it_is_quiet():
+    client = await Client(ALICE).opened()
+    await client.subscribe("account", "quotes:EURUSD")
+    await client.say(op="unsubscribe", channels=["account", "quotes:EURUSD", "never:was"])
+    await client.say(op="ping")
+    assert (await client.hear())["type"] == "pong"
+    await publish("customer:1", 1)
+    await send_prices({"quotes:EURUSD": {"type": "quote", "price": "1"}})
+    assert await client.receive_nothing(0.3)
+    await client.disconnect()
+
+
+async def test_signing_out_ends_the_sockets_of_that_sign_in():
+    from kyc.facts import CustomerSignedOut
+
+    one = await Client(ALICE, sign_in="session:a").opened()
+    other = await Client(ALICE, sign_in="session:b").opened()
+
+    @sync_to_async
+    def sign_out(sign_in):
+        with transaction.atomic():
+            outbox.publish("customer:1", CustomerSignedOut(customer=1, sign_in=sign_in, reason="test"))
+        Relay().step()
+
+    await sign_out("session:a")
+    assert await one.closed_with() == 4401
+    await other.say(op="ping")
+    assert (await other.hear())["type"] == "pong"
+    await sign_out(None)
+    assert await other.closed_with() == 4401
+
+
+# --- Bad clients --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "1",
+        '{"op": "explode"}',
+        '{"op": "subscribe"}',
+        '{"op": "subscribe", "channels": "account"}',
+        '{"op": ["ping"]}',
+        json.dumps({"op": "subscribe", "channels": ["x"] * 65}),
+    ],
+)
+async def test_nonsense_is_answered_with_a_problem_and_the_socket_lives(text):
+    client = await Client(ALICE).opened()
+    await client.send_to(text_data=text)
+    refused = await client.hear()
+    assert (refused["type"], refused["code"]) == ("error", "invalid")
+    await client.say(op="ping")
+    assert (await client.hear())["type"] == "pong"
+    await client.disconnect()
+
+
+@pytest.mark.parametrize(
+    "name", ["nonsense", "quotes:", "quotes:A/B", "quotes:A:B", 'quotes:"', 7, None, {"a": 1}, ["account"]]
+)
+async def test_channels_nobody_declared_are_refused_by_name(name):
+    client = await Client(ALICE).opened()
+    (refused,) = await client.subscribe(name)
+    assert refused["code"] == "invalid"
+    await client.disconnect()
+
+
+async def test_one_bad_channel_leaves_the_others():
+    client = await Client(ALICE).opened()
+    answers = await client.subscribe("quotes:NOTHING", "quotes:BROKEN", "quotes:EURUSD")
+    assert [(a["type"], a.get("code"), a["channel"]) for a in answers] == [
+        ("error", "missing", "quotes:NOTHING"),
+        ("error", "internal", "quotes:BROKEN"),
+        ("snapshot", None, "quotes:EURUSD"),
+    ]
+    assert "secret" not in json.dumps(answers)
+    await client.disconnect()
+
+
+async def test_a_message_too_large_or_binary_closes():
+    for send in ({"text_data": "x" * 65_537}, {"bytes_data": b"x"}):
+        client = await Client(ALICE).opened()
+        await client.send_to(**send)
+        assert await client.closed_with() == 1009
+
+
+async def test_who_asks_too_often_is_told_and_at_last_closed():
+    client = await Client(ALICE).opened()
+    for _ in range(130):
+        await client.say(op="ping")
+    codes = []
+    while (event := await client.receive_output(3))["type"] != "websocket.close":
+        codes.append(json.loads(event["text"]).get("code"))
+    assert codes.count(None) in range(40, 45)
+    assert set(codes) == {None, "too_many"}
+    assert event["code"] == 4429
+
+
+async def test_the_number_of_channels_is_limited():
+    client = await Client(ALICE).opened()
+    names = [f"quotes:S{n}" for n in range(65)]
+    assert {m["type"] for m in await client.subscribe(*names[:64])} == {"snapshot"}
+    (refused,) = await client.subscribe(names[64])
+    assert (refused["code"], refused["limit"]) == ("too_many", 64)
+    await client.disconnect()
+
+
+# --- Prices -------------------------------------------------------------------------------------------
+
+
+async def hub_hears():
+    """Wait until the hub's subscription stands."""
+    for _ in range(100):
+        subscribers = await sync_to_async(lambda: prices.client().pubsub_numsub(prices.key("prices"))[0][1])()
+        if subscribers:
+            return
+        await asyncio.sleep(0.02)
+
+
+async def test_prices_are_sent_as_the_feed_wrote_them():
+    client = await Client(NOBODY).opened()
+    await client.subscribe("quotes:EURUSD")
+    await hub_hears()
+    await send_prices(
+        {"quotes:EURUSD": {"type": "quote", "seq": 1, "price": "1.10"}, "quotes:OTHER": {"type": "quote"}}
+    )
+    message = await client.hear()
+    at = message.pop("at")
+    assert at.endswith("Z")
+    assert message == {"v": 1, "channel": "quotes:EURUSD", "type": "quote", "seq": 1, "price": "1.10"}
+    assert await client.receive_nothing(0.2)
+    await client.disconnect()
+
+
+async def test_prices_conflate_to_the_newest_of_each_channel():
+    client = await Client(NOBODY).opened()
+    await client.subscribe("quotes:A", "quotes:B")
+    await hub_hears()
+
+    @sync_to_async
+    def burst():
+        for seq in range(1, 201):
+            prices.publish_latest(
+                {"quotes:A": {"type": "quote", "seq": seq}, "quotes:B": {"type": "quote", "seq": seq}}
+            )
+
+    await burst()
+    heard = []
+    while not await client.receive_nothing(0.2):
+        heard.append(await client.hear())
+    for channel in ("quotes:A", "quotes:B"):
+        sequence = [message["seq"] for message in heard if message["channel"] == channel]
+        assert sequence == sorted(set(sequence))
+        assert sequence[-1] == 200
+        assert len(sequence) < 60
+    await client.disconnect()
+
+
+async def test_a_slow_client_gets_the_newest_prices_and_all_facts_or_is_closed(monkeypatch):
+    congested = True
+    monkeypatch.setattr(PrivateSocket, "_is_congested", lambda self: congested)
+    monkeypatch.setattr(consumers, "MOST_FACTS_WAITING", 10)
+    client = await Client(ALICE).opened()
+    await client.say(op="subscribe", channels=["account", "quotes:A"])
+    await asyncio.sleep(0.2)
+    await hub_hears()
+    for seq in range(5):
+        await send_prices({"quotes:A": {"type": "quote", "seq": seq}})
+    await publish("customer:1", 1, 2)
+    assert await client.receive_nothing(0.3)
+    congested = False
+    heard = [await client.hear() for _ in range(5)]
+    assert [m.get("n", m.get("seq", m["type"])) for m in heard] == ["snapshot", "snapshot", 1, 2, 4]
+    congested = True
+    await publish("customer:1", *range(11))
+    assert await client.closed_with() == 4408
+
+
+async def test_when_redis_comes_back_every_snapshot_is_sent_again(monkeypatch):
+    monkeypatch.setattr(consumers, "RESYNC_SPREAD_SECONDS", 0.1)
+    client = await Client(ALICE).opened()
+    await client.subscribe("account", "quotes:A")
+    await hub_hears()
+
+    @sync_to_async
+    def cut():
+        for row in prices.client().client_list(_type="pubsub"):
+            if row["sub"] == "1":
+                prices.client().client_kill_filter(_id=row["id"])
+
+    await cut()
+    again = [await client.hear(5), await client.hear(5)]
+    assert {(m["type"], m["channel"]) for m in again} == {("snapshot", "account"), ("snapshot", "quotes:A")}
+    await send_prices({"quotes:A": {"type": "quote", "seq": 1}})
+    assert (await client.hear())["seq"] == 1
+    await client.disconnect()
+
+
+async def test_the_pub_sub_layer_publishes_where_the_relay_does():
+    layer = get_channel_layer()
+    assert layer._get_group_channel_name("x") == f"{layer.prefix}__group__x"

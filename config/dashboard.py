@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from config.core import clock, money
@@ -107,13 +108,13 @@ def _ledger_check(now: datetime) -> Figure:
     last = LedgerCheck.objects.order_by("-id").first()
     if last is None:
         return Figure("Ledger check", "never ran", "beat runs it every minute", "bad")
-    seconds = int((now - last.finished_at).total_seconds())
+    seconds, count = int((now - last.finished_at).total_seconds()), len(last.differences)
     late = now - last.finished_at > CHECK_LATE
     return Figure(
         "Ledger check",
-        f"{len(last.differences)} differences" if last.differences else "clean",
+        ngettext("%d difference", "%d differences", count) % count if count else "clean",
         f"{seconds} s ago, {'everything' if last.is_whole else 'what changed'}",
-        "bad" if last.differences or late else "good",
+        "bad" if count or late else "good",
         "ledger_ledgercheck_changelist",
     )
 

@@ -1,0 +1,75 @@
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.core.management import call_command
+
+from config import dashboard
+from config.core import clock
+from config.core.models import Fact
+from payments.ledger.models import Account, Book, LedgerCheck
+from tests.cast import browser_for, fund, later
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def seeded(settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+    call_command("seed_platform")
+    Fact.objects.update(published_at=clock.now())
+
+
+def tiles():
+    return {tile.title: tile for tile in dashboard.figures()["tiles"]}
+
+
+def test_a_silent_feed_an_untold_fact_and_an_unchecked_ledger_are_red(seeded):
+    assert tiles()["Ledger check"].value == "never ran"
+    assert tiles()["Facts untold for"].state == "good"
+    Fact.objects.filter(pk=Fact.objects.first().pk).update(published_at=None)
+    LedgerCheck.objects.create(
+        started_at=clock.now(), finished_at=clock.now(), is_whole=True, xid_before=1, differences=[]
+    )
+    assert (tiles()["Ledger check"].value, tiles()["Ledger check"].state) == ("clean", "good")
+    with later(timedelta(minutes=6)):
+        seen = dashboard.figures()
+        assert {tile.title for tile in seen["tiles"] if tile.state == "bad"} == {
+            "Facts untold for",
+            "Ledger check",
+        }
+        assert [feed.symbol for feed in seen["feeds"] if not feed.is_fresh] == [
+            "BTCUSDT",
+            "EURUSD",
+            "VOL100",
+            "VOL50",
+        ]
+
+
+def test_a_difference_is_red_and_counted(seeded):
+    LedgerCheck.objects.create(
+        started_at=clock.now(),
+        finished_at=clock.now(),
+        is_whole=False,
+        xid_before=1,
+        differences=[{"what": "balance"}],
+    )
+    assert (tiles()["Ledger check"].value, tiles()["Ledger check"].state) == ("1 difference", "bad")
+
+
+def test_the_house_of_each_book_is_shown_apart(seeded, bob):
+    book = Book.objects.get(code="real-usd")
+    house = Account.objects.get(book=book, owner=None, code="house")
+    fund(house, "250.50")
+    rows = {row.book.code: row for row in dashboard.figures()["books"]}
+    assert rows["real-usd"].house == Decimal("250.50")
+    assert rows["demo"].house == Decimal("0.00")
+
+
+def test_it_costs_the_same_however_much_there_is(seeded, olga, django_assert_max_num_queries):
+    browser = browser_for(olga, verified=True)
+    assert browser.get("/admin/live/").status_code == 200
+    with django_assert_max_num_queries(25):
+        live = browser.get("/admin/live/").content.decode()
+    assert "EURUSD" in live
+    assert "<html" not in live

@@ -28,7 +28,10 @@ def open_noon(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture
 def eurusd(db: None, open_noon: None, noon: Clock) -> Instrument:
-    return instrument()
+    noon.move(-1)
+    made = instrument()
+    noon.move(1)
+    return made
 
 
 @pytest.fixture

@@ -110,7 +110,9 @@ def test_away_from_clock_changes_the_wall_clock_decides(minutes: int) -> None:
 
 
 @given(
-    st.lists(st.integers(0, WEEK_MINUTES), min_size=2, max_size=8, unique=True).filter(lambda e: len(e) % 2 == 0),
+    st.lists(st.integers(0, WEEK_MINUTES), min_size=2, max_size=8, unique=True).filter(
+        lambda e: len(e) % 2 == 0
+    ),
     st.sampled_from(["UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]),
     st.integers(0, 400 * 24 * 60),
 )

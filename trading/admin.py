@@ -1,6 +1,6 @@
 """Orders and terms in the operator console."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from config.core.console import ReadOnlyAdmin, ReasonForm, reasoned_action
+from kyc.models import User
 from trading import services
 from trading.models import BookTerms, Order, PayoutRate, Terms
 
@@ -49,7 +50,7 @@ class OrderAdmin(ReadOnlyAdmin):
         effect="A parked order is tried again at once. Its outcome is decided by the stored ticks alone.",
     )
     def unpark(self, request: HttpRequest, obj: Order, reason: str) -> str:
-        services.unpark_order(order_id=obj.pk, actor=request.user, reason=reason)
+        services.unpark_order(order_id=obj.pk, actor=cast(User, request.user), reason=reason)
         return f"Order {obj.pk} is back with the settlers."
 
 
@@ -79,7 +80,9 @@ class TermsAdmin(ReadOnlyAdmin):
         form=RateForm,
     )
     def change_payout(self, request: HttpRequest, obj: Terms, rate: Any, reason: str) -> str:
-        services.set_payout_rate(instrument=obj.instrument, rate=rate, actor=request.user, reason=reason)
+        services.set_payout_rate(
+            instrument=obj.instrument, rate=rate, actor=cast(User, request.user), reason=reason
+        )
         return f"{obj.instrument} now pays {rate.normalize():f}."
 
 

@@ -1,6 +1,6 @@
 """Orders, and what operators set for them."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from payments.ledger.models import MONEY, Account, Book
 from quotes.models import PRICE, Instrument
 
-RATE = {"max_digits": 5, "decimal_places": 4}
+RATE: dict[str, Any] = {"max_digits": 5, "decimal_places": 4}
 SHARDS = 16
 
 

@@ -84,7 +84,7 @@ def _open_orders(accounts: list[Account], instruments: list[Instrument], expires
                     account=account,
                     client_id=str(number),
                     request_sha256=b"",
-                    customer_id=account.owner_id,
+                    customer_id=account.owner_id or 0,
                     shard=account.pk % SHARDS,
                     instrument=instrument,
                     terms_id=terms[instrument.pk],

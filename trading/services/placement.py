@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from django.db import DatabaseError, connection, transaction
 
-from config.core import clock, facts
+from config.core import clock, facts, money
 from config.core.errors import Invalid, Unauthenticated
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic
@@ -183,7 +183,7 @@ def _write_placement(draft: Draft, customer_id: int, sha: bytes) -> tuple[str, i
             cursor.execute(_PLACE, values)
             answer, open_orders = cursor.fetchone()
     except DatabaseError as error:
-        raise refusal_of(error) from error
+        raise refusal_of(error) from error.__cause__
     return answer, open_orders
 
 
@@ -200,7 +200,7 @@ def _row(draft: Draft, entry: Price | None) -> OrderRow:
         stake=draft.stake,
         currency=found.currency,
         scale=found.scale,
-        payout_rate=found.payout_rate,
+        payout_rate=found.payout_rate or money.ZERO,
         status=Order.Status.OPEN,
         refund_reason=None,
         accepted_at=draft.accepted_at,

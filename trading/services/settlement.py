@@ -179,7 +179,7 @@ def _close(batch: Sequence[Due], outcomes: Sequence[Outcome]) -> None:
 
 
 def _write_outcomes(batch: Sequence[Due], outcomes: Sequence[Outcome], now: datetime) -> None:
-    columns = (
+    columns: tuple[list[Any], ...] = (
         [due.id for due in batch],
         [outcome.status for outcome in outcomes],
         [outcome.refund_reason for outcome in outcomes],
@@ -188,7 +188,7 @@ def _write_outcomes(batch: Sequence[Due], outcomes: Sequence[Outcome], now: date
         *_columns([outcome.exit for outcome in outcomes]),
     )
     with connection.cursor() as cursor:
-        cursor.execute(CLOSE, (now, *map(array, columns)))
+        cursor.execute(CLOSE, (now, *[array(column) for column in columns]))
         if cursor.rowcount != len(batch):
             raise Broken(f"{len(batch)} orders were claimed and {cursor.rowcount} closed")
 

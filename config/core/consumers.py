@@ -37,7 +37,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Accept, unless the page is foreign or too many are open already."""
-        self.user = self.scope.get("user") or AnonymousUser()
+        self.user: Any = self.scope.get("user") or AnonymousUser()
         self.channels: dict[str, sockets.Channel] = {}
         self.groups_joined: dict[str, set[str]] = {}
         self.facts: deque[str] = deque()

@@ -83,7 +83,7 @@ def _complaint(future: "Future[str]") -> str:
 
 def _database() -> str:
     """Ask the database for its clock: the one place where it is compared with ours."""
-    parameters = connections["default"].get_connection_params()  # type: ignore[attr-defined]
+    parameters = connections["default"].get_connection_params()
     parameters = {key: parameters[key] for key in _ADDRESS if key in parameters}
     with psycopg.connect(**parameters, connect_timeout=2, autocommit=True) as connection:
         before = clock.now()

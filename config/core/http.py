@@ -52,8 +52,8 @@ class ApiView(APIView):
     `throttle`: the limits taken, all or none, after the caller is known and before the view runs.
     """
 
-    parser_classes: ClassVar[Any] = (JsonParser,)
-    renderer_classes: ClassVar[Any] = (JsonRenderer,)
+    parser_classes = (JsonParser,)
+    renderer_classes = (JsonRenderer,)
     content_negotiation_class = JsonOnly
     metadata_class: Any = None
     throttle: ClassVar[Limit | tuple[Limit, ...]] = Limit("api", per_second=20, burst=100)
@@ -215,7 +215,7 @@ def idempotency_key(request: Request, client_id: Any = None) -> str:
 def page(
     rows: "models.QuerySet[M]",
     request: Request,
-    render: Callable[[M], dict[str, Any]],
+    render: Callable[[M], Any],
     *,
     by: str = "id",
     default: int = 50,

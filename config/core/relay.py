@@ -97,7 +97,8 @@ def count_parked() -> None:
 
 def _send_to_sockets(rows: list[Fact]) -> None:
     layer: Any = get_channel_layer()
-    prefix = settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"]
+    layers: Any = settings.CHANNEL_LAYERS
+    prefix = layers["default"]["CONFIG"]["prefix"]
     pipeline = redis.client().pipeline(transaction=False)
     for row in rows:
         text = wire.encode(outbox.as_message(row)).decode()

@@ -14,7 +14,7 @@ from config.core.models import Fact
 from payments.ledger import checks, services, tasks
 from payments.ledger.checks import check_ledger
 from payments.ledger.facts import Difference
-from payments.ledger.models import LedgerCheck
+from payments.ledger.models import LedgerCheck, Transfer
 from tests.payments import bank
 from tests.payments.test_statement import wander
 
@@ -343,6 +343,21 @@ class TestAlarm:
         checks.register(lambda: [own])
         for whole in (True, False):
             assert named(whole=whole) == [("escrow", world["demo.escrow"])]
+
+    def test_all_checks_see_one_instant(self, world):
+        seen = []
+
+        def count():
+            seen.append(Transfer.objects.count())
+            bank.at_once(1, lambda _: bank.post(bank.move(world["demo.escrow"], world["demo.alice"], "1")))
+            seen.append(Transfer.objects.count())
+            return []
+
+        checks.register(count)
+        before = Transfer.objects.count()
+        assert named() == []
+        assert seen == [before, before]
+        assert Transfer.objects.count() == before + 1
 
 
 class TestCommand:

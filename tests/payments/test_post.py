@@ -1,5 +1,6 @@
 """The one verb: all or nothing, each id once, never below zero, never across books."""
 
+from dataclasses import replace
 from decimal import Decimal
 from uuid import uuid4
 
@@ -198,6 +199,16 @@ def _refuse_other_statements(execute, sql, params, many, context):
     assert "ledger_post" in sql
     assert not many
     return execute(sql, params, many, context)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["", "NULL", 'a"b', "a\\b", "{a,b}", "a, b", "'; --", "%s", "é ü 円", " x "])
+def test_references_are_stored_as_given(text):
+    book = bank.book()
+    alice = bank.account(book)
+    new = replace(bank.move(bank.system(book, "capital"), alice.pk, "1"), reference=text)
+    bank.post(new, bank.move(alice.pk, bank.system(book, "house"), "1"))
+    assert Transfer.objects.get(pk=new.id).reference == text
 
 
 @pytest.mark.django_db

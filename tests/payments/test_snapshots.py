@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from payments.ledger import selectors, services
 from payments.ledger.models import Account, BalanceSnapshot
@@ -72,6 +72,16 @@ def test_a_late_committer_is_counted_once(world):
     assert held(escrow) == 23
     assert BalanceSnapshot.objects.filter(account=escrow).first().balance == 23
     assert selectors.system_balances(book) == {"escrow": 23, "house": 0, "capital": -8_000_000}
+
+
+def test_a_run_inside_the_transaction_that_posts_leaves_its_own_for_later(world):
+    _, (alice, *_), escrow = world
+    bank.pass_horizon()
+    with transaction.atomic():
+        services.post([bank.move(alice, escrow, "5")])
+        services.take_snapshots()
+        assert held(escrow) == 5
+    assert held(escrow) == 5
 
 
 def test_one_that_rolls_back_is_never_counted(world):

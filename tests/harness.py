@@ -21,7 +21,7 @@ from psycopg import sql
 from config.embedded import environment as env
 from config.embedded.exec import environment_with_servers
 
-TEMPLATE_PREFIX = "tickhouse_template_"
+DATABASE_PREFIX, TEMPLATE_PREFIX = "tickhouse_test_", "tickhouse_template_"
 # Serialises the making of the template among workers and among runs on one server.
 TEMPLATE_LOCK = 7_431_001
 # Filled by `migrate` itself, and the same for every test.
@@ -51,9 +51,9 @@ def enter() -> None:
     direct = os.environ.get("DATABASE_DIRECT_URL") or os.environ["DATABASE_URL"]
     owner = os.environ.get("DATABASE_OWNER_URL") or os.environ["DATABASE_URL"]
     os.environ.update(
-        DATABASE_URL=renamed(os.environ["DATABASE_URL"], f"tickhouse_test_{name}"),
-        DATABASE_OWNER_URL=renamed(owner, f"tickhouse_test_{name}"),
-        DATABASE_DIRECT_URL=renamed(direct, f"tickhouse_test_{name}"),
+        DATABASE_URL=renamed(os.environ["DATABASE_URL"], f"{DATABASE_PREFIX}{name}"),
+        DATABASE_OWNER_URL=renamed(owner, f"{DATABASE_PREFIX}{name}"),
+        DATABASE_DIRECT_URL=renamed(direct, f"{DATABASE_PREFIX}{name}"),
         REDIS_PREFIX=f"test_{name}:",
         DATA_DIR=str(Path(tempfile.gettempdir()) / f"tickhouse-test-{name}"),
         ENVIRONMENT="embedded",
@@ -76,6 +76,14 @@ def maintenance() -> "psycopg.Connection[tuple[object, ...]]":
     return psycopg.connect(renamed(os.environ["DATABASE_OWNER_URL"], "postgres"), autocommit=True)
 
 
+def own_database() -> str:
+    """Return the name of this worker's database; it is never one that was there before the run."""
+    name = urlsplit(os.environ["DATABASE_URL"]).path[1:]
+    if not name.startswith(DATABASE_PREFIX):
+        raise RuntimeError(f"{name} is no test database; run pytest with --ds=tests.settings.")
+    return name
+
+
 def schema_hash() -> str:
     """Return what the template's tables depend on: migrations, models' rights, installed packages."""
     digest = hashlib.sha256()
@@ -94,7 +102,7 @@ def schema_hash() -> str:
 
 def create_database() -> None:
     """Clone this worker's database from the template, making the template first if the schema is new."""
-    template, name = f"{TEMPLATE_PREFIX}{schema_hash()}", urlsplit(os.environ["DATABASE_URL"]).path[1:]
+    template, name = f"{TEMPLATE_PREFIX}{schema_hash()}", own_database()
     with maintenance() as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [TEMPLATE_LOCK])
         if not _exists(connection, template):
@@ -108,7 +116,7 @@ def create_database() -> None:
 def drop_database() -> None:
     """Remove this worker's database, whoever is still connected."""
     with maintenance() as connection:
-        _drop(connection, urlsplit(os.environ["DATABASE_URL"]).path[1:])
+        _drop(connection, own_database())
 
 
 def _exists(connection: "psycopg.Connection[tuple[object, ...]]", name: str) -> bool:

@@ -51,7 +51,6 @@ def load() -> dict[str, str]:
     environment = read_dotenv(ROOT / ".env") | dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     environment["PYTHONUNBUFFERED"] = "1"
-    environment.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     environment["DATA_DIR"] = str(data_dir(environment))
     return environment
 

@@ -1,6 +1,7 @@
 """Bring the database up to date before the roles start: migrations as the owner, then the seeds."""
 
 import io
+import os
 import sys
 
 import django
@@ -10,6 +11,7 @@ from django.core.management import CommandError, call_command
 
 def main() -> int:
     """Return 0 when the platform may start; print one sentence and return 1 when it may not."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         django.setup()
         call_command("check", stdout=io.StringIO())

@@ -170,7 +170,8 @@ class CandlesView(ApiView):
 
 def instrument_of(symbol: str) -> Instrument:
     """Return a listed instrument; raise NoSuchInstrument."""
-    instrument = Instrument.objects.filter(symbol=symbol, is_listed=True).first()
+    known = "\x00" not in symbol  # which PostgreSQL takes in no text
+    instrument = Instrument.objects.filter(symbol=symbol, is_listed=True).first() if known else None
     if instrument is None:
         raise NoSuchInstrument(f"There is no instrument {symbol}.", symbol=symbol)
     return instrument
@@ -246,6 +247,9 @@ class OrdersView(ApiView):
         status = query.get("status")
         if status not in (None, "closed", *Order.Status.values):
             raise Invalid(errors={"status": [f"One of closed, {', '.join(Order.Status.values)}."]})
+        client_id = query.get("client_id")
+        if client_id is not None and "\x00" in client_id:
+            raise Invalid(errors={"client_id": ["No order has such a key."]})
         accounts = (
             [whole_number(request, "account", default=0, least=1, most=10**9)] if "account" in query else []
         )
@@ -253,7 +257,7 @@ class OrdersView(ApiView):
             _customer_id(request),
             accounts=accounts,
             status=status,
-            client_id=query.get("client_id"),
+            client_id=client_id,
         )
         return Response(page(orders, request, selectors.view_of))
 
@@ -291,6 +295,6 @@ def instant(request: Request, name: str) -> datetime | None:
         found = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + arrives as a space
     except ValueError:
         found = None
-    if found is None or found.tzinfo is None:
+    if found is None or found.tzinfo is None or not 1970 < found.year < 9999:
         raise Invalid(errors={name: ["Send an instant with its zone, e.g. 2030-01-31T12:00:00Z."]})
     return found

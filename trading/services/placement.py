@@ -23,6 +23,8 @@ from trading.services.acceptance import RULES, Draft, Found, PlaceOrder
 
 # After a longer wait for its locks an order would open at a price the customer no longer sees.
 LONGEST_PLACEMENT = timedelta(seconds=2)
+LARGEST_ID = 2**63 - 1
+LONGEST_SECONDS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,20 @@ def _well_formed(command: PlaceOrder) -> None:
         raise Invalid(
             "price and max_slippage go together.", errors={"price": ["Goes together with max_slippage."]}
         )
+    _within_reach(command)
+
+
+def _within_reach(command: PlaceOrder) -> None:
+    """Refuse what no column or calendar can hold, before anything is computed with it."""
+    if not 0 < command.account <= LARGEST_ID:
+        raise errors.NoSuchAccount(f"You have no account {command.account}.")
+    if "\x00" in command.symbol:
+        raise errors.NoSuchInstrument("There is no such instrument.")
+    if command.duration_seconds is not None and abs(command.duration_seconds) > LONGEST_SECONDS:
+        said = [f"At most {LONGEST_SECONDS} s."]
+        raise Invalid("duration_seconds is out of any range.", errors={"duration_seconds": said})
+    if command.expires_at is not None and not 1970 < command.expires_at.year < 9999:
+        raise Invalid("expires_at is out of any range.", errors={"expires_at": ["No order can wait for it."]})
 
 
 def _fingerprint(command: PlaceOrder) -> bytes:

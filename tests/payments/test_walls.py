@@ -4,7 +4,7 @@ import os
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 
 from tests.payments import bank
 
@@ -90,12 +90,16 @@ def test_the_application_changes_no_record(application, ids, table, statement):
         "ALTER TABLE ledger_transfer DISABLE TRIGGER USER",
         "DROP FUNCTION ledger_post",
         "CREATE TABLE public.trick ()",
-        "SET ROLE th_owner",
     ],
 )
 def test_the_application_cannot_touch_balances(application, ids, statement):
     with pytest.raises(errors.InsufficientPrivilege):
         application.execute(statement)
+
+
+def test_the_application_cannot_become_the_owner(application, owner):
+    with pytest.raises(errors.InsufficientPrivilege):
+        application.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(owner.info.user)))
 
 
 def test_the_application_writes_transfers_only_through_the_verb(application, ids):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,8 +25,29 @@ from config.embedded.supervisor import Console, Supervisor, describe, stop_event
 
 DEFAULT_PORTS = {"WEB_PORT": 8000, "GATEWAY_PORT": 8001, "METRICS_PORT_BASE": 9100}
 ROLE_READY_SECONDS = 60.0
+# Metrics ports are claimed in rows of so many.
+ROW = 20
 # Stopped last, in this order.
 SERVERS = ("valkey", "postgres")
+
+
+def claim_row(base: int, size: int, others: set[int]) -> tuple[int, socket.socket | None]:
+    """Return the first row of free ports, and a socket that tells other starts that it is taken.
+
+    The roles listen seconds later; until then two starts at once would choose the same row.
+    """
+    for first in range(base, 60_000, ROW):
+        row = range(first, first + size)
+        guard = socket.socket()
+        try:
+            guard.bind(("127.0.0.1", first + ROW - 1))
+        except OSError:
+            guard.close()
+            continue
+        if others.isdisjoint(row) and all(port_is_free("127.0.0.1", port) for port in row):
+            return first, guard
+        guard.close()
+    return base, None
 
 
 def read_procfile(path: Path) -> dict[str, str]:
@@ -42,6 +64,7 @@ class Ports:
     web: int
     gateway: int
     metrics: dict[str, int]
+    guard: socket.socket | None = None
 
     @classmethod
     def choose(cls, environment: Mapping[str, str], roles: list[str]) -> "Ports":
@@ -56,12 +79,13 @@ class Ports:
         for name, port in (("WEB_PORT", web), ("GATEWAY_PORT", gateway)):
             if not port_is_free(host, port):
                 raise StartRefused(f"Port {port} on {host} is in use; choose another one with {name}.")
-        is_chosen = bool(environment.get("METRICS_PORT_BASE"))
-        while used := [p for p in range(base, base + len(roles)) if not port_is_free("127.0.0.1", p)]:
-            if is_chosen or base > 60_000:
-                raise StartRefused(f"Port {used[0]} is in use; choose another METRICS_PORT_BASE.")
-            base += 20
-        return cls(host, web, gateway, {role: base + index for index, role in enumerate(roles)})
+        guard = None
+        if not environment.get("METRICS_PORT_BASE"):
+            base, guard = claim_row(base, len(roles), {web, gateway})
+        for port in range(base, base + len(roles)):
+            if not port_is_free("127.0.0.1", port):
+                raise StartRefused(f"Port {port} is in use; choose another METRICS_PORT_BASE.")
+        return cls(host, web, gateway, {role: base + index for index, role in enumerate(roles)}, guard)
 
     def health(self) -> dict[str, int]:
         """Return the port each role answers for its health on: its own where it speaks HTTP anyway."""

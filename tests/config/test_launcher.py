@@ -90,6 +90,9 @@ class Copy:
         entries = json.loads((self.root / ".data" / "pids.json").read_text())
         return {entry["name"]: entry["pid"] for entry in entries}
 
+    def metrics_row(self) -> str:
+        return self.text().partition("Metrics ")[2].partition("\n")[0].rpartition(",")[2]
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
@@ -186,6 +189,7 @@ def test_two_run_side_by_side(copy, folder):
         other.start(DATA_DIR=str(folder / "elsewhere"))
         copy.until("Tickhouse is ready.")
         other.until("Tickhouse is ready.")
+        assert copy.metrics_row() != other.metrics_row()
         for one in (copy, other):
             with urllib.request.urlopen(f"http://127.0.0.1:{one.web}/readyz", timeout=5) as answer:
                 assert answer.read() == b"web"

@@ -121,7 +121,7 @@ def test_an_enabled_exchange_replaces_the_simulation_it_serves(eurusd: Instrumen
         "BTCUSDT",
         instrument_class="crypto",
         source_symbol="btcusdt",
-        **{key: value for key, value in simulated.items()},
+        **dict(simulated.items()),
     )
     assert selectors.source_of(bitcoin) == "simulated"
     settings.SOURCES = ["binance"]

@@ -277,6 +277,7 @@ UNFOLD = {
     "SITE_TITLE": "Tickhouse",
     "SITE_HEADER": "Tickhouse",
     "SITE_SYMBOL": "candlestick_chart",
+    "STYLES": ["/static/console/console.css"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/house/mark.svg"}],
     "DASHBOARD_CALLBACK": "config.dashboard.context",
     "SHOW_HISTORY": True,

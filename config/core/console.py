@@ -1,13 +1,14 @@
 """What every app's pages in the operator console are made of: read-only lists and actions with a reason."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db.models import Model, QuerySet
+from django.db.models import DecimalField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -37,6 +38,14 @@ class ConsoleAdmin(ModelAdmin):
     # Sorting by a column without an index reads the whole table.
     sortable_by: Sequence[str] = ()
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Write amounts and prices without the zeros their columns are wide for."""
+        fields = {field.name: field for field in self.opts.fields}
+        return [
+            _amount_column(self.model, name) if isinstance(fields.get(name), DecimalField) else name
+            for name in super().get_list_display(request)
+        ]
+
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Tell whether this person may act on such objects through services."""
         options = self.opts
@@ -53,6 +62,20 @@ class ConsoleAdmin(ModelAdmin):
         actions: dict[str, Any] = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+
+@cache
+def _amount_column(model: type[Model], name: str) -> Callable[[Model], str]:
+    def column(row: Model) -> str:
+        value = getattr(row, name)
+        if value is None:
+            return "–"
+        places = max(2, -int(value.normalize().as_tuple().exponent))
+        return f"{value:,.{places}f}"
+
+    column.__name__ = name
+    column.short_description = model._meta.get_field(name).verbose_name  # type: ignore[attr-defined, union-attr]
+    return column
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

@@ -7,6 +7,7 @@ from config.core import clock
 from kyc import services
 from kyc.models import RefreshFamily
 from tests.cast import PASSWORD, client_for, code_of, enrolled
+from tests.harness import QuickArgon2
 
 pytestmark = pytest.mark.django_db
 
@@ -108,3 +109,14 @@ def test_sign_in_is_limited_by_address_whoever_is_tried(bob):
     answers = [sign_in(email=f"n{n}@example.com", password="wrong").status_code for n in range(25)]
     assert answers[:20] == [401] * 20
     assert 429 in answers[20:]
+
+
+def test_an_unknown_address_costs_a_hash_as_well(bob, monkeypatch):
+    hashed = []
+    encode = QuickArgon2.encode
+    monkeypatch.setattr(QuickArgon2, "encode", lambda *a, **k: hashed.append("new") or encode(*a, **k))
+    verify = QuickArgon2.verify
+    monkeypatch.setattr(QuickArgon2, "verify", lambda *a, **k: hashed.append("known") or verify(*a, **k))
+    sign_in(email="nobody@example.com")
+    sign_in(password="wrong")
+    assert hashed == ["new", "known"]

@@ -196,6 +196,9 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_USERNAME_CALLABLE = "kyc.rules.locked_name"
 AXES_CLIENT_IP_CALLABLE = "config.core.callers.client_ip"
+AXES_HANDLER = "kyc.lockout.Attempts"
+# Of a failed attempt nothing typed is kept: a recovery code would be as good as a password.
+AXES_SENSITIVE_PARAMETERS = ["username", "email", "ip_address", "code", "csrfmiddlewaretoken", "next"]
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 AXES_ENABLE_ADMIN = False

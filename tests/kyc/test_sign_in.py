@@ -58,6 +58,21 @@ def test_trying_on_does_not_lengthen_a_lock_and_the_next_lock_is_longer(bob):
     assert sign_in().status_code == 200
 
 
+def test_somebody_else_s_failure_does_not_open_a_door_locked_for_longer(bob, mallory):
+    for _ in range(5):
+        sign_in(password="wrong")
+    forget_for(6)
+    for _ in range(5):
+        sign_in(password="wrong")
+    forget_for(6)
+    assert sign_in(email="mallory@example.com", password="wrong").status_code == 401
+    assert sign_in(email="mallory@example.com").status_code == 200
+    assert sign_in().status_code == 429
+    forget_for(24 * 60 + 1)
+    sign_in(email="mallory@example.com", password="wrong")
+    assert AccessAttempt.objects.count() == 1, "what is over for everybody is not kept"
+
+
 def test_success_forgets_failures(bob):
     for _ in range(4):
         sign_in(password="wrong")

@@ -5,6 +5,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib import admin
 from django.core.management import call_command
 from django.test import Client
@@ -264,6 +265,13 @@ def test_the_console_locks_like_every_other_door(olga, client):
     assert client_for().post("/api/v1/auth/token", body, format="json").status_code == 429
     answer = sign_in(client, "olga@example.com", code_of(olga.totpdevice_set.get()))
     assert "Too many attempts" in answer.content.decode()
+
+
+def test_what_was_typed_in_a_failed_attempt_is_not_kept(olga, client):
+    typed = {"username": "olga@example.com", "password": "almost-right", "code": "a recovery code"}
+    client.post("/admin/login/", typed)
+    kept = AccessAttempt.objects.get()
+    assert not any(secret in f"{kept.post_data}{kept.get_data}" for secret in typed.values())
 
 
 def test_an_invitation_works_once(client, db):

@@ -94,6 +94,7 @@ def trade(page: Page) -> None:
     page.locator("#buy-up").click()
     page.wait_for_selector("#buy-down:enabled")
     page.locator("#buy-down").click()
+    page.mouse.move(0, 0)
     page.wait_for_timeout(6_000)
 
 

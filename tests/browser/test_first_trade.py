@@ -132,8 +132,9 @@ def test_the_page_heals_when_the_gateway_returns(visitor: Visitor, live_platform
     page = visitor.sign_up("newcomer@example.com")
     live_platform.kill9("gateway")
     expect(page.locator("#link")).to_have_attribute("data-state", "lost", timeout=LIVE)
+    # REST alone carries the page: prices go on, an order is bought, settled and shown without a socket.
+    expect(page.locator("#price")).not_to_have_text(page.locator("#price").inner_text(), timeout=LIVE)
     choose_shortest(page, "10")
-    # REST alone carries the page: bought, settled and shown without a socket.
     page.locator("#buy-up").click()
     expect(page.locator("#open-count")).to_have_text("1")
     expect(page.locator(".toast")).to_be_visible(timeout=SETTLED)

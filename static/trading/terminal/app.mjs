@@ -14,6 +14,7 @@ import { result } from "./rules.mjs";
 import { Ticket } from "./ticket.mjs";
 import * as words from "./strings.mjs";
 
+const NEWEST = 5;
 const TICK_MS = 250;
 const SLEPT_MS = 5000;
 
@@ -38,6 +39,7 @@ function setUpChart() {
   desk.on("subject", show);
   desk.on("candle", ({ candle, from }) => chart.live(candle, from));
   desk.on("healed", () => chart.instrument && chart.refresh());
+  desk.on("polled", () => chart.instrument && chart.refresh(NEWEST));
   ["orders", "price", "second", "accounts"].forEach((topic) =>
     desk.on(topic, () => chart.instrument && chart.marksChanged()),
   );

@@ -118,6 +118,10 @@ export class PriceChart {
       const page = await this.#fetch({ limit });
       if (round !== this.#round) return;
       const hole = this.#bars.length && page.length && page[0].time > this.#bars.at(-1).time;
+      if (hole && limit < PAGE) {
+        await this.refresh();
+        return;
+      }
       this.#bars = hole ? page : union(this.#bars, page);
       this.#ready = true;
       for (const { candle, from } of this.#early.splice(0))

@@ -8,6 +8,7 @@ import { Link, socketUrl } from "./link.mjs";
 import { EMPTY, openOrders, reduce } from "./store.mjs";
 
 const POLL_MS = 2000;
+const QUIET_MS = 3000;
 const RESEND_AFTER_MS = [400, 1200, 3000];
 const LONGEST_WAIT_MS = 5000;
 const QUOTES_AT_ONCE = 40;
@@ -74,7 +75,16 @@ export class Desk extends EventTarget {
       [...this.instruments.values()][0];
     if (first) this.choose(this.instruments.has(wanted) ? wanted : first.symbol);
     this.link.open();
-    setInterval(() => this.linkState === "lost" && !document.hidden && this.refresh(), POLL_MS);
+    setInterval(() => this.#poll(), POLL_MS);
+  }
+
+  // REST carries the page while the socket is away, or says nothing of a market that is open.
+  async #poll() {
+    const { is_open: isOpen, last } = this.instrument() ?? {};
+    const isQuiet = isOpen && this.clock.now() - (last ? parseInstant(last.at) : 0) > QUIET_MS;
+    if (document.hidden || this.linkState === "signed_out" || (this.link.isLive && !isQuiet)) return;
+    await this.refresh();
+    this.dispatchEvent(new CustomEvent("polled"));
   }
 
   async syncClock() {

@@ -40,8 +40,8 @@ export class Link {
     this.#heardAt = Date.now();
     socket.onopen = () => {
       if (socket !== this.#socket) return;
-      if (this.#channels.size) this.#send({ op: "subscribe", channels: [...this.#channels] });
       this.#ping();
+      if (this.#channels.size) this.#send({ op: "subscribe", channels: [...this.#channels] });
       this.isLive = true;
       this.onState("live");
     };

@@ -119,7 +119,8 @@ class Feed:
             self._measure()
         if now - self._partitions_at >= PARTITIONS_SECONDS:
             self.open_days()
-        if now - self._heartbeat_at < HEARTBEAT_SECONDS and not self.intake.has_ticks():
+        is_beat = now - self._heartbeat_at >= HEARTBEAT_SECONDS
+        if not (is_beat or self._unwritten or self.intake.has_ticks()):
             return False
         self._heartbeat_at = now
         return self._flush()

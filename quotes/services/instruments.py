@@ -121,7 +121,7 @@ def _change(
 def check_instrument(instrument: Instrument) -> None:
     """Raise InvalidInstrument unless the instrument could be streamed as it is."""
     try:
-        instrument.full_clean(validate_constraints=False)
+        instrument.full_clean()
     except ValidationError as error:
         raise InvalidInstrument(errors=error.message_dict) from error
     if not 0 < instrument.max_spread < 1 or not 0 < instrument.max_jump < 1:

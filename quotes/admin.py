@@ -35,7 +35,7 @@ class InstrumentForm(forms.ModelForm):
         fields = (*FOR_GOOD, *sorted(CHANGEABLE))
 
     def _post_clean(self) -> None:
-        super()._post_clean()
+        super()._post_clean()  # type: ignore[misc]
         if not self.errors:
             self.instance.changed_at = self.instance.changed_at or clock.now()
             try:

@@ -1,4 +1,4 @@
-"""ticks-ingest: a recording replayed as fast as it can be written, with candles, watermark and live prices."""
+"""ticks-ingest: a recording replayed as fast as it can be written, with candles and live prices."""
 
 import csv
 import gzip

@@ -1,6 +1,7 @@
 """The days of the tick record: opened ahead, dropped behind once what they prove is kept."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -23,15 +24,26 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
     return start, start + timedelta(days=1)
 
 
-@transaction.atomic(using="owner")
+@contextmanager
+def _as_owner() -> Iterator[Any]:
+    """Run the block in one transaction of the owner's, one process at a time; no connection is left open."""
+    connection = connections["owner"]
+    try:
+        with transaction.atomic(using="owner"), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PARTITIONS_LOCK])
+            yield cursor
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
 def open_days(days: Collection[date]) -> list[date]:
     """Make sure these UTC days have a partition; return those that were new.
 
     A table is made first and attached then: that waits for no reader or writer of ticks, and stops none.
     """
     opened = []
-    with connections["owner"].cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PARTITIONS_LOCK])
+    with _as_owner() as cursor:
         for day in sorted(set(days)):
             table = _table(day)
             cursor.execute("SELECT to_regclass(%s)", [table])
@@ -46,7 +58,6 @@ def open_days(days: Collection[date]) -> list[date]:
     return opened
 
 
-@transaction.atomic(using="owner")
 def drop_day(day: date) -> int | None:
     """Drop a day of ticks after keeping what is needed of it as evidence; return how many ticks were kept.
 
@@ -54,8 +65,7 @@ def drop_day(day: date) -> int | None:
     """
     start, end = day_bounds(day)
     kept = 0
-    with connections["owner"].cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PARTITIONS_LOCK])
+    with _as_owner() as cursor:
         spans = iter(needed(start, end))
         while chunk := list(islice(spans, SPANS_AT_ONCE)):
             if not all(span.is_settled for span in chunk):

@@ -27,6 +27,7 @@ from trading.models import Order
 from trading.rules import History, Outcome, Price, decide, entry_deadline
 from trading.selectors import OrderRow, order_view
 from trading.services.claims import (
+    BATCH,
     Due,
     claim_due,
     claim_pending,
@@ -53,27 +54,29 @@ def settle_due(*, first_shard: int = 0, older_than: timedelta = timedelta(0)) ->
     """
     record_dead_feeds()
     closed = 0
-    for shard in due_shards(first_shard, clock.now() - older_than):
-        while size := settle_shard(shard=shard, older_than=older_than):
+    for shard, instruments in due_shards(first_shard, clock.now() - older_than):
+        while size := settle_shard(shard=shard, limit=BATCH // instruments + 1, older_than=older_than):
             closed += size
     return closed
 
 
-def settle_shard(*, shard: int, older_than: timedelta = timedelta(0)) -> int:
+def settle_shard(*, shard: int, limit: int = BATCH, older_than: timedelta = timedelta(0)) -> int:
     """Close one batch of a shard's due orders and return its size; one that cannot be closed is parked."""
     try:
-        return settle_batch(shard=shard, older_than=older_than)
+        return settle_batch(shard=shard, limit=limit, older_than=older_than)
     except OPERATIONAL:
         raise
     except Exception as failure:  # one bad row must not stop the others
         log.exception("settlement batch failed, going on one by one", shard=shard, error=str(failure))
-    return _settle_one_by_one(shard, older_than)
+    return _settle_one_by_one(shard, limit, older_than)
 
 
 @transaction.atomic
-def settle_batch(*, shard: int, only: UUID | None = None, older_than: timedelta = timedelta(0)) -> int:
+def settle_batch(
+    *, shard: int, limit: int = BATCH, only: UUID | None = None, older_than: timedelta = timedelta(0)
+) -> int:
     """Close one batch of due orders of a shard, all or none, and return its size."""
-    batch = claim_due(shard, clock.now() - older_than, only)
+    batch = claim_due(shard, clock.now() - older_than, limit=limit, only=only)
     if not batch:
         return 0
     faultpoint("settle.after_claim")
@@ -298,9 +301,9 @@ def _order_row(
     )
 
 
-def _settle_one_by_one(shard: int, older_than: timedelta) -> int:
+def _settle_one_by_one(shard: int, limit: int, older_than: timedelta) -> int:
     with transaction.atomic():
-        ids = [due.id for due in claim_due(shard, clock.now() - older_than)]
+        ids = [due.id for due in claim_due(shard, clock.now() - older_than, limit=limit)]
     closed = 0
     for order_id in ids:
         try:

@@ -42,7 +42,50 @@ AS $$
 #variable_conflict use_column
 DECLARE
     refused record;
+    one record;
 BEGIN
+    -- One transfer, as every placement posts: without a batch's plan it takes half the time.
+    IF cardinality(ids) = 1 THEN
+        SELECT s.book_id, s.owner_id AS payer, d.owner_id AS payee, b.scale INTO one
+        FROM ledger_account s
+        JOIN ledger_account d ON d.id = destinations[1] AND d.book_id = s.book_id AND d.id <> s.id
+        JOIN ledger_book b ON b.id = s.book_id
+        WHERE s.id = sources[1];
+        IF FOUND AND amounts[1] = round(amounts[1], one.scale) THEN
+            IF one.payer IS NOT NULL AND one.payee IS NOT NULL THEN
+                PERFORM 1 FROM ledger_account a WHERE a.id IN (sources[1], destinations[1])
+                ORDER BY a.id FOR NO KEY UPDATE;
+            END IF;
+            id := ids[1];
+            book_id := one.book_id;
+            IF one.payer IS NOT NULL THEN
+                UPDATE ledger_account a SET balance = a.balance - amounts[1], version = a.version + 1
+                WHERE a.id = sources[1] AND a.balance >= amounts[1]
+                RETURNING a.version, a.balance INTO source_version, source_balance;
+                IF NOT FOUND THEN
+                    RAISE EXCEPTION 'insufficient funds' USING ERRCODE = 'TH001', DETAIL = (
+                        SELECT json_build_object('account', a.id, 'balance', a.balance::text,
+                                                 'amount', amounts[1]::text, 'scale', one.scale)::text
+                        FROM ledger_account a WHERE a.id = sources[1]);
+                END IF;
+            END IF;
+            IF one.payee IS NOT NULL THEN
+                UPDATE ledger_account a SET balance = a.balance + amounts[1], version = a.version + 1
+                WHERE a.id = destinations[1]
+                RETURNING a.version, a.balance INTO destination_version, destination_balance;
+            END IF;
+            INSERT INTO ledger_transfer (
+                id, book_id, source_id, destination_id, amount, code, reference, created_at,
+                source_version, source_balance, destination_version, destination_balance
+            ) VALUES (
+                ids[1], book_id, sources[1], destinations[1], amounts[1], codes[1], refs[1], instant,
+                source_version, source_balance, destination_version, destination_balance
+            );
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+
     PERFORM 1 FROM ledger_account a
     WHERE a.id = ANY (sources || destinations) AND a.owner_id IS NOT NULL
     ORDER BY a.id FOR NO KEY UPDATE;

@@ -51,7 +51,7 @@ BEGIN
         JOIN ledger_account d ON d.id = destinations[1] AND d.book_id = s.book_id AND d.id <> s.id
         JOIN ledger_book b ON b.id = s.book_id
         WHERE s.id = sources[1];
-        IF FOUND AND amounts[1] = round(amounts[1], one.scale) THEN
+        IF FOUND AND amounts[1] < 1e20 AND amounts[1] = round(amounts[1], one.scale) THEN
             IF one.payer IS NOT NULL AND one.payee IS NOT NULL THEN
                 PERFORM 1 FROM ledger_account a WHERE a.id IN (sources[1], destinations[1])
                 ORDER BY a.id FOR NO KEY UPDATE;

@@ -5,13 +5,13 @@ from typing import Any
 
 from django.db import transaction
 
-from config.core import audit, clock
+from config.core import audit, clock, money
 from config.core.outbox import instrument_topic, publish
 from kyc.models import User
 from quotes.models import Instrument
 from trading import errors
 from trading.facts import PayoutChanged
-from trading.models import PayoutRate, Terms
+from trading.models import RATE, PayoutRate, Terms
 
 
 @transaction.atomic
@@ -48,8 +48,10 @@ def set_terms(*, instrument: Instrument, actor: User | None, reason: str, **chan
 def set_payout_rate(*, instrument: Instrument, rate: Decimal, actor: User, reason: str) -> PayoutRate:
     """Change an instrument's fixed payout rate for orders accepted from now on; raise RateOutOfBounds.
 
-    The rate is profit per unit of stake, within the bounds of the terms; everybody is told.
+    The rate is profit per unit of stake, within the bounds of the terms, with at most four decimals (Invalid);
+    everybody is told.
     """
+    rate = money.fit(rate, RATE["decimal_places"])
     Instrument.objects.select_for_update().get(pk=instrument.pk)
     terms = Terms.objects.filter(instrument=instrument).order_by("-version").first()
     if terms is None or not terms.min_rate <= rate <= terms.max_rate:

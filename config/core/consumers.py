@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from redis import RedisError
 
 from config.core import callers, clock, outbox, sockets, wire
 from config.core.errors import DomainError, Invalid, TooMany, Unauthenticated
@@ -24,9 +26,9 @@ MOST_CHANNELS = 64
 # What one socket may ask: so many operations a second, so many at once.
 OPERATIONS_PER_SECOND, OPERATIONS_AT_ONCE = 10.0, 40.0
 # Prices that come within this time of the last ones sent wait, and newer ones replace them.
-SEND_INTERVAL_SECONDS = 0.05
+SEND_INTERVAL_SECONDS = 0.025
 MOST_FACTS_WAITING = 1000
-RESYNC_SPREAD_SECONDS = 2.0
+RESYNC_SPREAD_SECONDS, ECHO_SECONDS = 2.0, 0.5
 SIGNED_OUT, REFUSED, TOO_SLOW, TOO_BIG, TOO_FAST = 4401, 4403, 4408, 1009, 4429
 
 _open: Counter[str] = Counter()
@@ -45,6 +47,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
         self.settled: set[str] = set()
         self.awake = asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
+        self.echoing: asyncio.Task[None] | None = None
         self.tokens, self.filled_at = OPERATIONS_AT_ONCE, time.monotonic()
         self.place = _place(self.scope, self.user)
         most = settings.SOCKETS_PER_USER if self.user.is_authenticated else settings.SOCKETS_PER_ADDRESS
@@ -53,6 +56,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
             return
         _open[self.place] += 1
         self.sender = asyncio.create_task(self._send_waiting())
+        hub().join(self)
         if self.user.is_authenticated:
             await self._join(sockets.group(outbox.customer_topic(self.user.pk)), "")
         await self.accept()
@@ -62,11 +66,14 @@ class PrivateSocket(AsyncWebsocketConsumer):
         if self.sender is None:
             return
         self.sender.cancel()
+        if self.echoing is not None:
+            self.echoing.cancel()
         _open.subtract([self.place])
         if not _open[self.place]:
             del _open[self.place]
         for name in self.channels:
             hub().leave(name, self)
+        hub().part(self)
         for group in self.groups_joined:
             await self.channel_layer.group_discard(group, self.channel_name)
 
@@ -177,17 +184,24 @@ class PrivateSocket(AsyncWebsocketConsumer):
         self.awake.set()
 
     def resync(self) -> None:
-        """Send every snapshot again, soon: messages may have been lost between Redis and us."""
-        delay = random.uniform(0, RESYNC_SPREAD_SECONDS)  # noqa: S311
-        asyncio.get_running_loop().call_later(delay, self._resync_now)
+        """Send every snapshot again, once the channel layer hears again too: messages may have been lost."""
+        if self.echoing is None:
+            self.echoing = asyncio.create_task(self._echo_until_heard())
 
-    def _resync_now(self) -> None:
-        if self.sender is not None and not self.sender.done():
-            self.resyncing = asyncio.create_task(self._reopen_all())
+    async def _echo_until_heard(self) -> None:
+        await asyncio.sleep(random.uniform(0, RESYNC_SPREAD_SECONDS))  # noqa: S311
+        while True:
+            with suppress(RedisError, OSError):
+                await self.channel_layer.send(self.channel_name, {"type": "layer.echo"})
+            await asyncio.sleep(ECHO_SECONDS)
 
-    async def _reopen_all(self) -> None:
-        for name in list(self.channels):
-            await self._subscribe(name)
+    async def layer_echo(self, _message: dict[str, Any]) -> None:
+        """Learn that the channel layer has come back: what was missed is in the snapshots taken now."""
+        if self.echoing is not None:
+            self.echoing.cancel()
+            self.echoing = None
+            for name in list(self.channels):
+                await self._subscribe(name)
 
     async def _tell(self, message: dict[str, Any]) -> None:
         await self._deliver(wire.encode({"v": VERSION, "at": clock.now(), **message}).decode())

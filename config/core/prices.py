@@ -51,14 +51,23 @@ class Hub:
     """One subscription for all sockets of a process; a message is decoded once and never encoded again."""
 
     def __init__(self) -> None:
+        self._everybody: set[Listener] = set()
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+
+    def join(self, listener: Listener) -> None:
+        """Tell a listener from now on when messages, prices or facts, may have been lost."""
+        self._everybody.add(listener)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._receive_forever())
+
+    def part(self, listener: Listener) -> None:
+        """Forget a listener that has left its channels."""
+        self._everybody.discard(listener)
 
     def listen(self, channel: str, listener: Listener) -> None:
         """Offer a channel's messages to a listener from now on."""
         self._listeners[channel].add(listener)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._receive_forever())
 
     def leave(self, channel: str, listener: Listener) -> None:
         """Stop offering a channel to a listener."""
@@ -76,8 +85,8 @@ class Hub:
                 )
                 async with connection, connection.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(key("prices"))
-                    if not is_first:
-                        self._tell_everybody()
+                    for listener in () if is_first else self._everybody:
+                        listener.resync()
                     is_first = False
                     backoff.reset()
                     await self._receive(subscription)
@@ -97,10 +106,6 @@ class Hub:
                         text = bytes(raw).decode()
                         for listener in listeners:
                             listener.offer(channel, text)
-
-    def _tell_everybody(self) -> None:
-        for listener in set().union(*self._listeners.values()):
-            listener.resync()
 
 
 def _is_cancelled() -> bool:

@@ -49,7 +49,7 @@ pytestmark = [
 ]
 
 SEED = 20190204
-STEPS, ORDERS_PER_STEP = 625, 9
+STEPS, ORDERS_PER_STEP = 400, 15
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 GRACE = timedelta(seconds=60)
@@ -247,8 +247,8 @@ def stage() -> Iterator[Stage]:
             book = trading_book(code, currency=currency, scale=scale)
             for customer in people:
                 name = f"{customer.email} {code}"
-                # Mallory has little, and runs out of it.
-                amount = "2000" if customer.email.startswith("mallory") else "20000"
+                # In dollars Mallory has little, and runs out of it.
+                amount = "400" if name == "mallory@example.com usd" else "20000"
                 accounts[name] = funded_account(customer.pk, book, amount)
                 scales[name] = scale
         feed.follow(instrument)
@@ -283,11 +283,11 @@ def play(stage: Stage) -> int:
         for _ in range(ORDERS_PER_STEP):
             stage.place(number, rules)
             number += 1
-        if step in {100, 350, 500}:
+        if step in {60, 230, 330}:
             stage.stall(40, until_dead=False)
-        if step in {150, 300, 550}:
+        if step in {100, 200, 365}:
             stage.close_market(timedelta(seconds=61), timedelta(seconds=600))
-        if step > 225 * deaths and stage.unsettled_after(timedelta(seconds=90)):
+        if step > 150 * deaths and stage.unsettled_after(timedelta(seconds=90)):
             stage.stall(90, until_dead=True)
             deaths += 1
     stage.move(end)

@@ -10,7 +10,7 @@ WITH_SERVERS = exec $(IN_VENV) -m config.embedded.exec
 THROWAWAY = $(WITH_SERVERS) --throwaway --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench drill drills screenshots clean python runtime tools
+.PHONY: help run test check lint format bench drill drills screenshots vendor clean python runtime tools
 
 help:  ## say what there is
 	@awk '/^[a-z]+:.*## / {split($$1, name, ":"); sub(/.*## /, ""); printf "make %-12s %s\n", name[1], $$0}' Makefile
@@ -38,6 +38,9 @@ drills: tools  ## every drill in its full dose
 
 screenshots: tools  ## take the pictures of the README
 	@$(THROWAWAY) python -m tests.screenshots
+
+vendor: tools  ## fetch what the pages are made of again, and check it (needs npm)
+	@$(IN_VENV) deploy/refresh_vendor.py
 
 clean:  ## remove what was built; the database in .data stays
 	rm -rf .venv staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .data/tests

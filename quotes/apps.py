@@ -5,3 +5,8 @@ class QuotesConfig(AppConfig):
     name = "quotes"
     label = "quotes"
     verbose_name = "Market"
+
+    def ready(self) -> None:
+        from quotes import consumers
+
+        consumers.register()

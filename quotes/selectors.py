@@ -276,6 +276,17 @@ def newest_candle(instrument_id: int, frame: int) -> rules.Bar | None:
     return None if row is None else rules.Bar(*row)
 
 
+def candle_row(candle: CandleView, decimals: int) -> dict[str, Any]:
+    """Write a candle with the instrument's decimals."""
+    return {
+        "start": clock.iso(candle.start),
+        **{name: f"{getattr(candle, name):.{decimals}f}" for name in ("open", "high", "low", "close")},
+        "ticks": candle.ticks,
+        "is_forming": candle.is_forming,
+        "last_seq": candle.last_seq,
+    }
+
+
 # --- The feed -----------------------------------------------------------------------------------------
 
 

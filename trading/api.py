@@ -164,7 +164,7 @@ class CandlesView(ApiView):
         interval = whole_number(request, "interval", default=60, least=1, most=86_400)
         limit = whole_number(request, "limit", default=500, least=1, most=2_000)
         found = market.candles_page(instrument, interval, instant(request, "end"), limit)
-        candles = [selectors.candle_row(candle, instrument.price_decimals) for candle in found]
+        candles = [market.candle_row(candle, instrument.price_decimals) for candle in found]
         return Response({"results": candles, "next": candles[0]["start"] if len(found) == limit else None})
 
 

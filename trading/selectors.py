@@ -78,17 +78,6 @@ def tick_view(price: Price, decimals: int) -> TickView:
     return TickView(at=clock.iso(price.at), seq=price.seq, price=f"{price.price:.{decimals}f}")
 
 
-def candle_row(candle: market.CandleView, decimals: int) -> dict[str, Any]:
-    """Write a candle with the instrument's decimals."""
-    return {
-        "start": clock.iso(candle.start),
-        **{name: f"{getattr(candle, name):.{decimals}f}" for name in ("open", "high", "low", "close")},
-        "ticks": candle.ticks,
-        "is_forming": candle.is_forming,
-        "last_seq": candle.last_seq,
-    }
-
-
 def view_of(order: Order) -> OrderView:
     """Return the view of a stored order; `orders_of` has loaded what it needs."""
     book = order.account.book

@@ -48,7 +48,7 @@ def set_terms(*, instrument: Instrument, actor: User | None, reason: str, **chan
 def set_payout_rate(*, instrument: Instrument, rate: Decimal, actor: User, reason: str) -> PayoutRate:
     """Change an instrument's fixed payout rate for orders accepted from now on; raise RateOutOfBounds.
 
-    The rate is profit per unit of stake, within the bounds of the terms, with at most four decimals (Invalid);
+    The rate is profit per unit of stake, within the bounds of the terms, with at most 4 decimals (Invalid);
     everybody is told.
     """
     rate = money.fit(rate, RATE["decimal_places"])

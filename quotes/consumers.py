@@ -1,0 +1,41 @@
+"""Live prices and candles over the socket: open to everybody, the latest of each channel wins."""
+
+from typing import Any
+
+from config.core import sockets
+from config.core.errors import Invalid
+from quotes import rules, selectors
+from quotes.models import Instrument
+
+
+def register() -> None:
+    """Declare the public channels of the market; the feed publishes them, the price hub carries them."""
+    sockets.register("quotes:<symbol>", snapshot=quote_snapshot)
+    sockets.register("candles:<symbol>:<interval>", snapshot=candle_snapshot)
+
+
+def quote_snapshot(_user: Any, symbol: str) -> dict[str, Any]:
+    """Return the last tick and whether the instrument takes orders; raise UnknownInstrument."""
+    state = selectors.instrument_by_symbol(symbol)
+    last, decimals = state.last, state.instrument.price_decimals
+    return {
+        "symbol": symbol,
+        "last": last and {"at": last.at, "seq": last.seq, "price": f"{last.price:.{decimals}f}"},
+        "is_open": state.is_open,
+        "opens_at": state.opens_at,
+        "closes_at": state.closes_at,
+    }
+
+
+def candle_snapshot(_user: Any, symbol: str, interval: str) -> dict[str, Any]:
+    """Return the newest candle of a stored frame; raise UnknownInstrument, and Invalid for other frames."""
+    instrument: Instrument = selectors.instrument_by_symbol(symbol).instrument
+    if not interval.isdigit() or int(interval) not in rules.STORED_FRAMES:
+        frames = " and ".join(map(str, rules.STORED_FRAMES))
+        raise Invalid(f"Candles of {frames} seconds are live; the others are made of these.")
+    found = selectors.candles_page(instrument, int(interval), limit=1)
+    return {
+        "symbol": symbol,
+        "interval": int(interval),
+        "candle": selectors.candle_row(found[0], instrument.price_decimals) if found else None,
+    }

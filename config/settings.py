@@ -334,6 +334,7 @@ METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 # --- Logs ---------------------------------------------------------------------------------------------
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # it would believe any header; config.core binds the address
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request, at its end
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env.text("LOG_FORMAT", "json" if PRODUCTION else "console", choices=("json", "console"))
 

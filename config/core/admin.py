@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from config.core import parking
+from config.core import outbox
 from config.core.console import ReadOnlyAdmin, reasoned_action
 from config.core.models import AuditEntry, Fact
 
@@ -67,7 +67,7 @@ class FactAdmin(ReadOnlyAdmin):
     )
     def retry(self, request: HttpRequest, fact: Fact, reason: str) -> str:
         """Take a fact out of the car park."""
-        retried = parking.retry(fact, reason=reason, actor=request.user)
+        retried = outbox.retry(fact, reason=reason, actor=request.user)
         return f"{fact} is on its way." if retried else f"{fact} is not parked."
 
 

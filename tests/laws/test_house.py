@@ -25,7 +25,7 @@ RUNNING = {
     "workers",
     "throttle",
 }
-CONSOLE = {"admin", "console", "parking"}
+CONSOLE = {"admin", "console"}
 KERNEL_LINES = 1100
 RUNNING_LINES = 550
 SKIPPED = {

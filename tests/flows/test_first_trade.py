@@ -124,6 +124,7 @@ def test_the_first_trade(trading: Roles) -> None:
             assert closing["type"] == f"order.{closed['status']}"
             assert_outcome_is_recorded(api, placed, closed)
 
+        assert_quotes_are_the_record(api, ear.heard(lambda message: message["type"] == "quote"))
         expected = expected_balance(api, account["id"], Decimal("10000.00"))
         wait_until(
             lambda: any(f"{expected}" == m.get("balance") for m in ear.heard(lambda m: "balance" in m)),
@@ -173,6 +174,15 @@ def assert_outcome_is_recorded(api: Api, placed: Message, closed: Message) -> No
         assert (closed["status"], Decimal(closed["payout"])) == ("won", stake + stake * rate)
     else:
         assert (closed["status"], closed["payout"]) == ("lost", "0.00")
+
+
+def assert_quotes_are_the_record(api: Api, quotes: list[Message]) -> None:
+    """What was pushed is what is stored, each tick at most once and in order."""
+    ticks = {tick["seq"]: tick for tick in api.get("/instruments/VOL100/ticks", limit=500).body["results"]}
+    assert len(quotes) > 5
+    assert [quote["seq"] for quote in quotes] == sorted({quote["seq"] for quote in quotes})
+    for quote in quotes:
+        assert {name: quote[name] for name in ("at", "seq", "price")} == ticks[quote["seq"]]
 
 
 def expected_balance(api: Api, account: int, start: Decimal) -> Decimal:

@@ -95,7 +95,7 @@ def _post(transfers: Sequence[NewTransfer], at: datetime) -> list[Posted]:
             cursor.execute(_POST, (*map(array, map(list, columns)), at))
             rows = {row[0]: Posted(*row) for row in cursor.fetchall()}
     except DatabaseError as error:
-        raise errors.refusal_of(error) from error
+        raise errors.refusal_of(error) from error.__cause__
     return [rows[transfer.id] for transfer in transfers]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.db import connection
 from prometheus_client import Counter, Gauge
 
 from config.core import clock, outbox, redis, sockets, wire
@@ -16,7 +17,7 @@ from config.core.faults import faultpoint
 from config.core.models import Fact
 
 logger = logging.getLogger(__name__)
-BATCH = 500
+BATCH = 1000
 MOST_ATTEMPTS = 10
 PUBLISHED = Counter("outbox_published_total", "Facts delivered to sockets and handlers")
 LAG = Gauge("outbox_lag_seconds", "Age of the oldest fact not yet delivered, parked topics left out")
@@ -47,6 +48,7 @@ class Relay:
 
         Nearly always one wave: sockets hear it in one pipeline (measured 90,000 facts/s, 12,000 one by one).
         """
+        handled = {name for name in {row.name for row in batch} if outbox.handlers(name).after}
         queues: dict[str, deque[Fact]] = defaultdict(deque)
         for row in batch:
             queues[row.topic].append(row)
@@ -55,7 +57,7 @@ class Relay:
             for queue in queues.values():
                 while queue:
                     wave.append(queue.popleft())
-                    if outbox.handlers(wave[-1].name).after:
+                    if wave[-1].name in handled:
                         break
             yield sorted(wave, key=lambda row: row.pk)
             queues = {topic: queue for topic, queue in queues.items() if queue and topic not in self._held}
@@ -65,7 +67,10 @@ class Relay:
         faultpoint("relay.after_send")
         done = [row.pk for row in wave if self._handled(row)]
         faultpoint("relay.before_mark")
-        Fact.objects.filter(pk__in=done).update(published_at=clock.now(), error="")
+        # An array is one parameter; a list of a thousand costs more to bind than to update.
+        with connection.cursor() as cursor:
+            mark = "UPDATE core_fact SET published_at = %s, error = '' WHERE id = ANY(%s)"
+            cursor.execute(mark, [clock.now(), done])
         PUBLISHED.inc(len(done))
 
     def _handled(self, row: Fact) -> bool:

@@ -22,7 +22,7 @@ from config.core.errors import Broken
 from config.core.facts import FactData, fact
 from config.core.leader import Leadership
 from config.core.models import AuditEntry, Fact
-from config.core.relay import LAG, PARKED, Relay
+from config.core.relay import BATCH, LAG, PARKED, Relay
 from config.core.tasks import trim_facts
 from config.core.workers import Stop, run
 from config.embedded.machine import free_port
@@ -315,8 +315,8 @@ def test_a_kill_between_sending_and_marking_repeats_and_loses_nothing(relays, po
 def test_sigterm_finishes_and_exits_cleanly(relays):
     process = relays()
     wait_for(leaders)
-    tell(*range(2000))
+    tell(*range(4000))
     process.terminate()
     assert process.wait(10) == 0
     left = len(unpublished())
-    assert left % 500 == 0
+    assert left % BATCH == 0

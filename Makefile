@@ -10,7 +10,7 @@ WITH_SERVERS = exec $(IN_VENV) -m config.embedded.exec
 THROWAWAY = $(WITH_SERVERS) --throwaway --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench drill drills screenshots vendor clean python runtime tools
+.PHONY: help run test check lint format bench drills screenshots vendor clean python runtime tools
 
 help:  ## say what there is
 	@awk '/^[a-z]+:.*## / {split($$1, name, ":"); sub(/.*## /, ""); printf "make %-12s %s\n", name[1], $$0}' Makefile
@@ -29,9 +29,6 @@ format: tools  ## put the code in its shape
 
 bench: tools  ## measure: NAME=orders-http, or all without NAME
 	@$(WITH_SERVERS) -- python manage.py bench $(NAME)
-
-drill: tools  ## break it on purpose: NAME=…, SEED=…, SABOTAGE=1 for the negative control
-	@exec $(IN_VENV) manage.py drill $(NAME) $(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage)
 
 drills: tools  ## every drill in its full dose
 	@$(THROWAWAY) python -m pytest -m long -n 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from celery.schedules import crontab
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
@@ -323,10 +324,10 @@ CELERY_BEAT_SCHEDULE = {
     },
     "ledger snapshots": {"task": "ledger.take_snapshots", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check": {"task": "ledger.check_changed", "schedule": 60.0, "options": {"expires": 60}},
-    "ledger check, whole": {"task": "ledger.check_all", "schedule": 86_400.0},
+    "ledger check, whole": {"task": "ledger.check_all", "schedule": crontab(hour=3, minute=30)},
     "tick partitions and cleanup": {"task": "quotes.maintain_ticks", "schedule": 3600.0},
     "outbox retention": {"task": "core.trim_facts", "schedule": 3600.0},
-    "refresh token retention": {"task": "kyc.trim_refresh_tokens", "schedule": 86_400.0},
+    "refresh token retention": {"task": "kyc.trim_refresh_tokens", "schedule": crontab(hour=4, minute=0)},
 }
 METRICS_PORT = env.number("METRICS_PORT", 0, 0, 65535)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
@@ -338,8 +339,10 @@ DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request, a
 LOG_LEVEL = env.text("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env.text("LOG_FORMAT", "json" if PRODUCTION else "console", choices=("json", "console"))
 
-if PRODUCTION and SECRET_KEY == INSECURE_SECRET_KEY:
-    raise ImproperlyConfigured("SECRET_KEY still has its embedded default; production needs one of its own.")
+if PRODUCTION and (SECRET_KEY == INSECURE_SECRET_KEY or len(SECRET_KEY) < 50):
+    raise ImproperlyConfigured("SECRET_KEY is the embedded default or shorter than 50 characters.")
+if PRODUCTION and DEBUG:
+    raise ImproperlyConfigured("DEBUG shows everything to everybody; production does not start with it.")
 
 from config.core.logs import logging_config  # noqa: E402
 

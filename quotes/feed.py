@@ -27,6 +27,8 @@ MANY_TICKS = 1_000
 RELOAD_SECONDS = 1.0
 PARTITIONS_SECONDS = 60.0
 RETRY_PARTITION_SECONDS = 1.0
+# A pause of the feed or of its source that is longer than a few batches leaves prices unknown: a gap.
+PAUSE_WITHOUT_GAP = timedelta(seconds=1)
 
 TICKS = Counter("quotes_ticks", "Ticks written", ["symbol"])
 LATE = Counter("quotes_late_ticks", "Ticks that came after their watermark", ["symbol"])
@@ -165,7 +167,7 @@ class Feed:
         """Record that nothing is known of the pause before `resumes_at`, if that matters."""
         symbol = self._symbols[instrument_id]
         pause = resumes_at - self._marks[instrument_id]
-        if pause <= timedelta(milliseconds=self._subscriptions[symbol].max_quote_age_ms):
+        if pause <= PAUSE_WITHOUT_GAP:
             return
         reason = Gap.Reason.SOURCE_SILENT if instrument_id in self._begun else Gap.Reason.FEED_DOWN
         gap = services.record_gap(

@@ -38,7 +38,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "payout",
         "expires_at",
     )
-    list_filter = ("status", "instrument")
+    list_filter = ("status", "instrument", ("parked_at", admin.EmptyFieldListFilter))
     list_select_related = ("customer", "instrument")
     search_fields = ("=id", "=client_id", "=customer__email")
     search_help_text = "An order's id, a client_id, or a customer's e-mail address."

@@ -17,9 +17,9 @@ from config.core.http import ApiView, idempotency_key, page, whole_number
 from config.core.throttle import Limit
 from kyc.tokens import Claims
 from quotes import selectors as market
+from quotes.errors import UnknownInstrument
 from quotes.models import Instrument
 from trading import selectors
-from trading.errors import NoSuchInstrument
 from trading.models import Order
 from trading.rules import Price
 from trading.services import PlaceOrder, place_order
@@ -125,7 +125,7 @@ class InstrumentView(ApiView):
         """Return an instrument with its payout, limits, session and last tick."""
         rows = selectors.instrument_rows(symbol=symbol)
         if not rows:
-            raise NoSuchInstrument(f"There is no instrument {symbol}.", symbol=symbol)
+            raise UnknownInstrument(f"There is no instrument {symbol}.", symbol=symbol)
         return Response(rows[0])
 
 
@@ -169,11 +169,11 @@ class CandlesView(ApiView):
 
 
 def instrument_of(symbol: str) -> Instrument:
-    """Return a listed instrument; raise NoSuchInstrument."""
+    """Return a listed instrument; raise UnknownInstrument."""
     known = "\x00" not in symbol  # which PostgreSQL takes in no text
     instrument = Instrument.objects.filter(symbol=symbol, is_listed=True).first() if known else None
     if instrument is None:
-        raise NoSuchInstrument(f"There is no instrument {symbol}.", symbol=symbol)
+        raise UnknownInstrument(f"There is no instrument {symbol}.", symbol=symbol)
     return instrument
 
 

@@ -18,11 +18,6 @@ class NoSuchAccount(Missing):
     title = "There is no such account of yours"
 
 
-class NoSuchInstrument(Missing):
-    code = "instrument_missing"
-    title = "There is no such instrument"
-
-
 class NoSuchOrder(Missing):
     code = "order_missing"
     title = "There is no such order of yours"

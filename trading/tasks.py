@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 # What expired longer ago than this should have been closed by a settler.
 MISSED_AFTER = timedelta(seconds=5)
-SWEPT = Counter("tickhouse_orders_swept", "Orders the sweep closed because no settler had.")
+SWEPT = Counter("orders_swept", "Orders the sweep closed because no settler had.")
 
 
 @shared_task(name="trading.sweep_orders")

@@ -25,7 +25,9 @@ class Fact(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["id"], name="fact_unpublished", condition=models.Q(published_at=None)),
             models.Index(fields=["topic"], name="fact_parked", condition=models.Q(parked_at__isnull=False)),
-            models.Index(fields=["published_at"], name="fact_published"),
+            models.Index(
+                fields=["published_at"], name="fact_published", condition=models.Q(published_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

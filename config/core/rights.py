@@ -33,6 +33,10 @@ def grant(**_: Any) -> None:
         cursor.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "{role}"')
         cursor.execute(f'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "{role}"')
         cursor.execute(f'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO "{role}"')
+        # Partitions are reached through their parent, whose rights then count.
+        cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits")
+        for (partition,) in cursor.fetchall():
+            cursor.execute(f'REVOKE ALL ON {partition} FROM "{role}"')
         existing = set(connections["owner"].introspection.table_names(cursor))
         for model in apps.get_models(include_auto_created=True):
             rights = getattr(model, "application_rights", None)

@@ -220,7 +220,7 @@ def sign_in_lines(path: Path) -> list[str]:
             "",
             f"  Trader     {trader['email']}   {trader['password']}",
             f"  Operator   {operator['email']}   {operator['password']}",
-            f"             second factor: scan the code at {operator['enrol_url']} after the first sign-in",
+            f"             second factor, before the first sign-in: {operator['enrol_url']}",
         ]
     except (OSError, ValueError, KeyError):
         return []

@@ -22,8 +22,7 @@ NAMESPACE = UUID("6f1f6a5c-6c1e-5b0e-9d0a-0d5f0b3f7a10")
 SYSTEM_ACCOUNTS = (Account.Code.ESCROW, Account.Code.HOUSE, Account.Code.CAPITAL)
 
 
-@dataclass(frozen=True, slots=True)
-class NewTransfer:
+class NewTransfer(NamedTuple):
     """An amount to move between two accounts of one book; `id` is derived from what causes it."""
 
     id: UUID

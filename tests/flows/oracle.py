@@ -35,7 +35,7 @@ class Rules:
 
 
 @dataclass
-class Bet:
+class Wish:
     """An order as the oracle knows it: what was asked, and what it foretells."""
 
     client_id: str
@@ -62,8 +62,8 @@ class Oracle:
     balances: dict[str, Decimal]
     gaps: list[tuple[datetime, datetime, str]] = field(default_factory=list)
     closures: list[tuple[datetime, datetime]] = field(default_factory=list)
-    open: list[Bet] = field(default_factory=list)
-    closed: list[Bet] = field(default_factory=list)
+    open: list[Wish] = field(default_factory=list)
+    closed: list[Wish] = field(default_factory=list)
     late: int = 0
 
     def __post_init__(self) -> None:
@@ -86,82 +86,82 @@ class Oracle:
         ahead = self.ticks[found] if found < len(self.ticks) else None
         return ahead if ahead is not None and ahead.at <= upto else None
 
-    def place(self, bet: Bet, is_clock_expiry: bool) -> str | None:
+    def place(self, wish: Wish, is_clock_expiry: bool) -> str | None:
         """Take an order or return the code of its refusal."""
-        starts_at = self.now + (bet.rules.delay or timedelta(0))
+        starts_at = self.now + (wish.rules.delay or timedelta(0))
         for start, end in self.closures:
-            if start <= self.now < end or self.now < start <= bet.expires_at:
+            if start <= self.now < end or self.now < start <= wish.expires_at:
                 return "market_closed"
-        if is_clock_expiry and self.now > bet.expires_at - CUTOFF:
+        if is_clock_expiry and self.now > wish.expires_at - CUTOFF:
             return "expiry_cutoff"
-        if not SHORTEST <= bet.expires_at - starts_at <= LONGEST:
+        if not SHORTEST <= wish.expires_at - starts_at <= LONGEST:
             return "duration_out_of_range"
         tick = self.last(self.now)
         if tick is None or self.now - tick.at > MAX_QUOTE_AGE:
             return "price_stale"
-        if self.balances[bet.account] < bet.stake:
+        if self.balances[wish.account] < wish.stake:
             return "insufficient_funds"
-        if bet.rules.delay is None:
-            bet.entry = tick
-        self.balances[bet.account] -= bet.stake
-        self.open.append(bet)
+        if wish.rules.delay is None:
+            wish.entry = tick
+        self.balances[wish.account] -= wish.stake
+        self.open.append(wish)
         return None
 
     def settle(self, watermark: datetime) -> int:
         """Close what the record up to the watermark decides; return how many."""
-        due = [bet for bet in self.open if self._is_decidable(bet, watermark)]
-        for bet in due:
-            self.decide(bet)
-            self.balances[bet.account] += bet.payout
-            self.open.remove(bet)
-            self.closed.append(bet)
+        due = [wish for wish in self.open if self._is_decidable(wish, watermark)]
+        for wish in due:
+            self.decide(wish)
+            self.balances[wish.account] += wish.payout
+            self.open.remove(wish)
+            self.closed.append(wish)
         return len(due)
 
-    def _is_decidable(self, bet: Bet, watermark: datetime) -> bool:
-        if bet.expires_at <= watermark:
+    def _is_decidable(self, wish: Wish, watermark: datetime) -> bool:
+        if wish.expires_at <= watermark:
             return True
-        if bet.rules.delay is None:
+        if wish.rules.delay is None:
             return False
-        deadline = self._entry_deadline(bet)
-        return deadline <= watermark and self.first(bet.accepted_at + bet.rules.delay, deadline) is None
+        deadline = self._entry_deadline(wish)
+        return deadline <= watermark and self.first(wish.accepted_at + wish.rules.delay, deadline) is None
 
-    def _entry_deadline(self, bet: Bet) -> datetime:
-        assert bet.rules.delay is not None
-        return min(bet.accepted_at + bet.rules.delay + bet.rules.entry_wait, bet.expires_at)
+    def _entry_deadline(self, wish: Wish) -> datetime:
+        assert wish.rules.delay is not None
+        return min(wish.accepted_at + wish.rules.delay + wish.rules.entry_wait, wish.expires_at)
 
-    def decide(self, bet: Bet) -> None:
+    def decide(self, wish: Wish) -> None:
         """Fill in how an order ends."""
-        if bet.rules.delay is not None:
-            bet.entry = self.first(bet.accepted_at + bet.rules.delay, self._entry_deadline(bet))
-        last = self.last(bet.expires_at)
-        bet.reason = self._refund_reason(bet, last)
-        if bet.reason is not None:
-            bet.status, bet.payout = "refunded", bet.stake
-            bet.exit = last if bet.reason in {"stale_exit", "tie"} else None
+        if wish.rules.delay is not None:
+            wish.entry = self.first(wish.accepted_at + wish.rules.delay, self._entry_deadline(wish))
+        last = self.last(wish.expires_at)
+        wish.reason = self._refund_reason(wish, last)
+        if wish.reason is not None:
+            wish.status, wish.payout = "refunded", wish.stake
+            wish.exit = last if wish.reason in {"stale_exit", "tie"} else None
             return
-        assert bet.entry is not None
+        assert wish.entry is not None
         assert last is not None
-        bet.exit = last
-        rose, fell = last.price > bet.entry.price, last.price < bet.entry.price
-        if (bet.side == "up" and rose) or (bet.side == "down" and fell):
-            unit = Decimal(10) ** bet.scale
-            profit = (bet.stake * bet.rules.rate * unit).to_integral_value(rounding=ROUND_FLOOR) / unit
-            bet.status, bet.payout = "won", bet.stake + profit
+        wish.exit = last
+        rose, fell = last.price > wish.entry.price, last.price < wish.entry.price
+        if (wish.side == "up" and rose) or (wish.side == "down" and fell):
+            unit = Decimal(10) ** wish.scale
+            profit = (wish.stake * wish.rules.rate * unit).to_integral_value(rounding=ROUND_FLOOR) / unit
+            wish.status, wish.payout = "won", wish.stake + profit
         else:
-            bet.status, bet.payout = "lost", Decimal(0)
+            wish.status, wish.payout = "lost", Decimal(0)
 
-    def _refund_reason(self, bet: Bet, last: Print | None) -> str | None:
-        if bet.entry is None:
+    def _refund_reason(self, wish: Wish, last: Print | None) -> str | None:
+        if wish.entry is None:
             return "no_entry"
-        if any(start <= bet.expires_at < end for start, end in self.closures):
+        if any(start <= wish.expires_at < end for start, end in self.closures):
             return "market_closed"
         for start, end, reason in self.gaps:
-            if start < bet.expires_at <= end:
+            if start < wish.expires_at <= end:
                 return "feed_dead" if reason == "feed_dead" else "feed_gap"
-        if last is None or last.at <= bet.entry.at:
+        if last is None or last.at <= wish.entry.at:
             return "no_exit"
-        if bet.expires_at - last.at > bet.rules.exit_age:
+        if wish.expires_at - last.at > wish.rules.exit_age:
             return "stale_exit"
-        if last.price == bet.entry.price and not bet.rules.ties_lose:
+        if last.price == wish.entry.price and not wish.rules.ties_lose:
             return "tie"
         return None

@@ -27,7 +27,7 @@ from payments.ledger.selectors import system_balances
 from quotes.models import Gap, Tick
 from tests.cast import account_of, register
 from tests.flows.clients import Answer, Api, Ear, listening, wait_until
-from tests.flows.oracle import Bet, Oracle, Print, Rules
+from tests.flows.oracle import Wish, Oracle, Print, Rules
 from tests.platform import Roles
 from trading.models import Order
 
@@ -257,7 +257,7 @@ def assert_outcomes_follow_from_the_record() -> None:
             assert (entry.at, entry.price) == (order.entry_at, order.entry_price)
             assert entry.at <= order.accepted_at
             assert order.expires_at == order.accepted_at + timedelta(seconds=5)
-            bet = Bet(
+            wish = Wish(
                 client_id=order.client_id,
                 account="",
                 scale=2,
@@ -268,8 +268,8 @@ def assert_outcomes_follow_from_the_record() -> None:
                 expires_at=order.expires_at,
                 entry=entry,
             )
-            oracle.decide(bet)
-            assert (order.status, order.refund_reason, order.payout) == (bet.status, bet.reason, bet.payout)
+            oracle.decide(wish)
+            assert (order.status, order.refund_reason, order.payout) == (wish.status, wish.reason, wish.payout)
 
 
 def assert_money_is_whole(customers: list[Customer]) -> None:

@@ -31,7 +31,7 @@ from payments.ledger.selectors import system_balances
 from quotes.models import Gap, Instrument, Tick
 from quotes.services import add_calendar_exception, create_calendar, create_instrument, record_gap
 from quotes.sources.replay import ReplayFeed
-from tests.flows.oracle import CUTOFF, LONGEST, MAX_QUOTE_AGE, SHORTEST, Bet, Oracle, Print, Rules
+from tests.flows.oracle import CUTOFF, LONGEST, MAX_QUOTE_AGE, SHORTEST, Wish, Oracle, Print, Rules
 from tests.market import funded_account, person, trading_book
 from trading.models import Order
 from trading.services import PlaceOrder, enter_pending, place_order, set_payout_rate, set_terms, settle_due
@@ -132,7 +132,7 @@ class Stage:
 
     def unsettled_after(self, silence: timedelta) -> list[datetime]:
         """Return the expiries whose grace will have passed if the feed is silent for so long."""
-        return [bet.expires_at for bet in self.oracle.open if bet.expires_at + GRACE <= self.now + silence]
+        return [wish.expires_at for wish in self.oracle.open if wish.expires_at + GRACE <= self.now + silence]
 
     def close_market(self, starts_in: timedelta, length: timedelta) -> None:
         start = self.now + starts_in
@@ -175,7 +175,7 @@ class Stage:
             seconds = self.random.choice([5, 5, 5, 6, 10, 15, 30, 60, 120, 300, 899])
             asked["duration_seconds"] = seconds
             expires_at = self.now + (rules.delay or timedelta(0)) + timedelta(seconds=seconds)
-        bet = Bet(
+        wish = Wish(
             client_id=f"order-{number}",
             account=name,
             scale=scale,
@@ -186,14 +186,14 @@ class Stage:
             expires_at=expires_at,
             entry=None,
         )
-        foretold = self.oracle.place(bet, "expires_at" in asked)
+        foretold = self.oracle.place(wish, "expires_at" in asked)
         account = self.accounts[name]
         command = PlaceOrder(
-            client_id=bet.client_id,
+            client_id=wish.client_id,
             account=account.pk,
             symbol="EURUSD",
             contract="rise_fall",
-            side=bet.side,
+            side=wish.side,
             stake=f"{stake:f}",
             **asked,
         )
@@ -202,7 +202,7 @@ class Stage:
             said = None
         except DomainError as refused:
             said = refused.code
-        assert said == foretold, f"{bet} at {self.now}: {said}"
+        assert said == foretold, f"{wish} at {self.now}: {said}"
         if said is not None:
             self.refusals[said] += 1
 
@@ -308,7 +308,7 @@ def test_every_outcome_is_what_anybody_computes_from_the_recording(
     assert_money_agrees(stage)
     assert_settling_again_changes_nothing(stage)
 
-    outcomes = Counter(bet.reason or bet.status for bet in oracle.closed)
+    outcomes = Counter(wish.reason or wish.status for wish in oracle.closed)
     with capsys.disabled():
         print(f"\nreplay: {len(oracle.ticks)} ticks, {oracle.late} late, {stage.settled} orders;")
         print(f"  outcomes {dict(outcomes.most_common())}")
@@ -338,9 +338,9 @@ def assert_the_record_is_the_recording(stage: Stage) -> None:
 def assert_orders_agree(stage: Stage) -> None:
     names = {account.pk: name for name, account in stage.accounts.items()}
     orders = {order.client_id: order for order in Order.objects.all()}
-    assert orders.keys() == {bet.client_id for bet in stage.oracle.closed}
-    for bet in stage.oracle.closed:
-        order = orders[bet.client_id]
+    assert orders.keys() == {wish.client_id for wish in stage.oracle.closed}
+    for wish in stage.oracle.closed:
+        order = orders[wish.client_id]
         platform = (
             (names[order.account_id], order.side, order.stake, order.payout_rate),
             (order.accepted_at, order.expires_at),
@@ -349,12 +349,12 @@ def assert_orders_agree(stage: Stage) -> None:
             (order.status, order.refund_reason, order.payout),
         )
         assert platform == (
-            (bet.account, bet.side, bet.stake, bet.rules.rate),
-            (bet.accepted_at, bet.expires_at),
-            (bet.entry.at, bet.entry.seq, bet.entry.price) if bet.entry else (None, None, None),
-            (bet.exit.at, bet.exit.seq, bet.exit.price) if bet.exit else (None, None, None),
-            (bet.status, bet.reason, bet.payout),
-        ), bet
+            (wish.account, wish.side, wish.stake, wish.rules.rate),
+            (wish.accepted_at, wish.expires_at),
+            (wish.entry.at, wish.entry.seq, wish.entry.price) if wish.entry else (None, None, None),
+            (wish.exit.at, wish.exit.seq, wish.exit.price) if wish.exit else (None, None, None),
+            (wish.status, wish.reason, wish.payout),
+        ), wish
 
 
 def assert_money_agrees(stage: Stage) -> None:
@@ -365,8 +365,8 @@ def assert_money_agrees(stage: Stage) -> None:
     for account in {account.book_id: account for account in stage.accounts.values()}.values():
         held = system_balances(account.book)
         assert held["escrow"] == 0
-        mine = [bet for bet in stage.oracle.closed if stage.accounts[bet.account].book_id == account.book_id]
-        assert held["house"] == sum(bet.stake - bet.payout for bet in mine)
+        mine = [wish for wish in stage.oracle.closed if stage.accounts[wish.account].book_id == account.book_id]
+        assert held["house"] == sum(wish.stake - wish.payout for wish in mine)
 
 
 def assert_settling_again_changes_nothing(stage: Stage) -> None:

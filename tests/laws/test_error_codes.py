@@ -22,7 +22,6 @@ CODES = {
     "forbidden": 403,
     "hours_too_soon": 422,
     "idempotency_mismatch": 422,
-    "instrument_missing": 404,
     "instrument_not_in_book": 422,
     "instrument_suspended": 422,
     "insufficient_funds": 422,

@@ -1,6 +1,5 @@
 """The one verb: all or nothing, each id once, never below zero, never across books."""
 
-from dataclasses import replace
 from decimal import Decimal
 from uuid import uuid4
 
@@ -206,7 +205,7 @@ def _refuse_other_statements(execute, sql, params, many, context):
 def test_references_are_stored_as_given(text):
     book = bank.book()
     alice = bank.account(book)
-    new = replace(bank.move(bank.system(book, "capital"), alice.pk, "1"), reference=text)
+    new = bank.move(bank.system(book, "capital"), alice.pk, "1")._replace(reference=text)
     bank.post(new, bank.move(alice.pk, bank.system(book, "house"), "1"))
     assert Transfer.objects.get(pk=new.id).reference == text
 

@@ -140,14 +140,14 @@ class TestInstruments:
     @pytest.mark.parametrize("symbol", ["NOTHING", "vol100", "VOL100%00", "%F0%9F%92%B0"])
     @pytest.mark.parametrize("path", ["", "/ticks", "/candles"])
     def test_an_unknown_instrument(self, counter: Counter, symbol: str, path: str) -> None:
-        refused(counter.client.get(f"/api/v1/instruments/{symbol}{path}"), 404, "instrument_missing")
+        refused(counter.client.get(f"/api/v1/instruments/{symbol}{path}"), 404, "unknown_instrument")
 
     def test_an_unlisted_instrument_is_not_shown(self, counter: Counter) -> None:
         counter.market.instrument.is_listed = False
         counter.market.instrument.save()
         assert counter.client.get("/api/v1/instruments").json()["results"] == []
         for path in ("", "/ticks", "/candles"):
-            refused(counter.client.get(f"/api/v1/instruments/VOL100{path}"), 404, "instrument_missing")
+            refused(counter.client.get(f"/api/v1/instruments/VOL100{path}"), 404, "unknown_instrument")
 
     def test_pages_of_ticks(self, counter: Counter) -> None:
         for price in ("100.01", "100.02", "100.03"):
@@ -545,8 +545,8 @@ def test_what_does_not_fit_is_named(counter: Counter, subtests: pytest.Subtests)
 
 
 REFUSALS: list[Any] = [
-    ({"symbol": "NOTHING"}, 404, "instrument_missing"),
-    ({"symbol": "VOL100\x00"}, 404, "instrument_missing"),
+    ({"symbol": "NOTHING"}, 404, "unknown_instrument"),
+    ({"symbol": "VOL100\x00"}, 404, "unknown_instrument"),
     ({"contract": "touch"}, 422, "contract_not_offered"),
     ({"contract": "x" * 1000}, 422, "contract_not_offered"),
     ({"duration_seconds": 0}, 422, "duration_out_of_range"),

@@ -203,7 +203,7 @@ def test_the_role_settles_counts_and_stops_when_told(overdue: Account, roles: Ro
 
     def shown() -> bool:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return b"tickhouse_orders_closed_total 3.0" in answer.read()
+            return b"orders_closed_total 3.0" in answer.read()
 
     wait_until(shown, "the count is shown")
     assert roles.stop("settler") == 0

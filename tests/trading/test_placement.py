@@ -127,8 +127,8 @@ def test_2_somebody_elses_account(desk: Desk) -> None:
 def test_2_an_unlisted_instrument(desk: Desk) -> None:
     desk.market.instrument.is_listed = False
     desk.market.instrument.save()
-    assert refusal(desk).code == "instrument_missing"
-    assert refusal(desk, symbol="NOTHING").code == "instrument_missing"
+    assert refusal(desk).code == "unknown_instrument"
+    assert refusal(desk, symbol="NOTHING").code == "unknown_instrument"
 
 
 def test_2_a_book_that_does_not_trade_it(desk: Desk) -> None:

@@ -15,7 +15,7 @@ CREATE FUNCTION trading_read_placement(
     min_duration_seconds int, max_duration_seconds int, cutoff_seconds int, max_open_orders int,
     entry_policy text, entry_delay_ms int, payout_rate numeric,
     watermark_at timestamptz, last_at timestamptz, last_seq bigint, last_price numeric, source_lag_ms int,
-    repeated_id uuid
+    repeated_id uuid, open_orders bigint
 )
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan
 AS $$
@@ -45,7 +45,8 @@ BEGIN
         t.max_duration_seconds, t.cutoff_seconds, t.max_open_orders, t.entry_policy::text, t.entry_delay_ms,
         p.rate,
         wm.at, wm.last_at, wm.last_seq, wm.last_price, wm.source_lag_ms,
-        o.id
+        o.id,
+        (SELECT count(*) FROM trading_order x WHERE x.account_id = a.id AND x.status = 'open')
     FROM kyc_user u
     LEFT JOIN kyc_jurisdiction j ON j.country = u.country
     LEFT JOIN ledger_account a ON a.id = wanted_account AND a.owner_id = u.id

@@ -13,6 +13,7 @@ from config.core.errors import Invalid
 from config.core.ids import new_id
 from payments.ledger.errors import insufficient_funds
 from quotes import rules as market
+from quotes.errors import UnknownInstrument
 from quotes.selectors import read_schedule
 from trading import errors
 from trading.facts import OrderView
@@ -80,6 +81,7 @@ class Found(msgspec.Struct, array_like=True):
     last_price: Decimal
     source_lag_ms: int | None
     repeated_id: UUID | None
+    open_orders: int
 
 
 class Draft:
@@ -114,9 +116,7 @@ def account_trades_instrument(draft: Draft) -> None:
     if found.account_id is None:
         raise errors.NoSuchAccount(f"You have no account {draft.asked.account}.", account=draft.asked.account)
     if found.instrument_id is None or not found.is_listed:
-        raise errors.NoSuchInstrument(
-            f"There is no instrument {draft.asked.symbol}.", symbol=draft.asked.symbol
-        )
+        raise UnknownInstrument(f"There is no instrument {draft.asked.symbol}.", symbol=draft.asked.symbol)
     if not found.book_is_open:
         raise errors.BookClosed("This account is not open for trading at this time.")
     if not found.book_trades:
@@ -247,7 +247,18 @@ def payout_is_as_seen(draft: Draft) -> None:
 
 
 def customer_limits_allow(draft: Draft) -> None:
-    """10. The customer's own limits allow it: he can set none yet. Open orders are counted under lock."""
+    """10. So many orders may be open (counted again under lock); his own limits: he can set none yet."""
+    if draft.found.open_orders >= draft.found.max_open_orders:
+        raise too_many_open(draft.found.open_orders, draft.found.max_open_orders)
+
+
+def too_many_open(open_orders: int, limit: int) -> errors.TooManyOpenOrders:
+    """Build the refusal with both numbers."""
+    return errors.TooManyOpenOrders(
+        f"{open_orders} orders are open on this account, and {limit} may be. Wait until one has closed.",
+        open_orders=open_orders,
+        max_open_orders=limit,
+    )
 
 
 def exposure_allows(draft: Draft) -> None:

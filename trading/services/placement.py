@@ -14,12 +14,13 @@ from config.core.ids import derived_id
 from config.core.outbox import customer_topic
 from payments.ledger.errors import refusal_of
 from payments.ledger.facts import AccountChanged
+from quotes.errors import UnknownInstrument
 from trading import errors
 from trading.facts import OrderOpened, OrderView
 from trading.models import SHARDS, Order
 from trading.rules import Price
 from trading.selectors import OrderRow, order_of, order_view
-from trading.services.acceptance import RULES, Draft, Found, PlaceOrder
+from trading.services.acceptance import RULES, Draft, Found, PlaceOrder, too_many_open
 
 # After a longer wait for its locks an order would open at a price the customer no longer sees.
 LONGEST_PLACEMENT = timedelta(seconds=2)
@@ -59,12 +60,7 @@ def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None =
         existing = Order.objects.only("id").get(account_id=command.account, client_id=command.client_id)
         return _repeated(customer_id, existing.pk, sha)
     if answer == "too_many_open":
-        limit = draft.found.max_open_orders
-        raise errors.TooManyOpenOrders(
-            f"{open_orders} orders are open on this account, and {limit} may be. Wait until one has closed.",
-            open_orders=open_orders,
-            max_open_orders=limit,
-        )
+        raise too_many_open(open_orders, found.max_open_orders)
     if clock.now() - started > LONGEST_PLACEMENT:
         raise errors.OrderBusy(
             "The price moved on while this account was busy. Place the order again.", retry_after_seconds=1
@@ -97,7 +93,7 @@ def _within_reach(command: PlaceOrder) -> None:
     if not 0 < command.account <= LARGEST_ID:
         raise errors.NoSuchAccount(f"You have no account {command.account}.")
     if "\x00" in command.symbol:
-        raise errors.NoSuchInstrument("There is no such instrument.")
+        raise UnknownInstrument("There is no such instrument.")
     if command.duration_seconds is not None and abs(command.duration_seconds) > LONGEST_SECONDS:
         said = [f"At most {LONGEST_SECONDS} s."]
         raise Invalid("duration_seconds is out of any range.", errors={"duration_seconds": said})

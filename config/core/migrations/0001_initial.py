@@ -74,7 +74,11 @@ class Migration(migrations.Migration):
                     models.Index(
                         condition=models.Q(("parked_at__isnull", False)), fields=["topic"], name="fact_parked"
                     ),
-                    models.Index(fields=["published_at"], name="fact_published"),
+                    models.Index(
+                        condition=models.Q(("published_at__isnull", False)),
+                        fields=["published_at"],
+                        name="fact_published",
+                    ),
                 ],
             },
         ),

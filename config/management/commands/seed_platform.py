@@ -26,14 +26,12 @@ from payments.ledger.models import Book
 from quotes import selectors as market
 from quotes import services as quotes
 from quotes.models import Calendar, Instrument
-from quotes.rules import ALWAYS_OPEN
+from quotes.rules import ALWAYS_OPEN, FX_HOURS
 from trading import services as trading
 from trading.models import BookTerms, Terms
 
 SANCTIONED = ("CU", "IR", "KP", "SY")
 SANDBOX_COUNTRY, SANDBOX_LICENCE = "AE", "SANDBOX"
-# Sunday 17:00 to Friday 17:00 in New York, as minutes since Monday 00:00.
-FX_HOURS = ((0, 4 * 1440 + 17 * 60), (6 * 1440 + 17 * 60, 7 * 1440))
 TRADER, OPERATOR = "trader@tickhouse.example", "operator@tickhouse.example"
 
 

@@ -12,8 +12,8 @@ from trading import services
 from trading.models import SHARDS
 from trading.selectors import settlement_lag
 
-CLOSED = Counter("tickhouse_orders_closed", "Orders closed by this settler.")
-LAG = Gauge("tickhouse_settlement_lag_seconds", "Age of the oldest order that could be closed and is not.")
+CLOSED = Counter("orders_closed", "Orders closed by this settler.")
+LAG = Gauge("orders_settlement_lag_seconds", "Age of the oldest order that could be closed and is not.")
 
 
 class Command(WorkerCommand):

@@ -27,7 +27,7 @@ from payments.ledger.selectors import system_balances
 from quotes.models import Gap, Tick
 from tests.cast import account_of, register
 from tests.flows.clients import Answer, Api, Ear, listening, wait_until
-from tests.flows.oracle import Wish, Oracle, Print, Rules
+from tests.flows.oracle import Oracle, Print, Rules, Wish
 from tests.platform import Roles
 from trading.models import Order
 
@@ -269,7 +269,11 @@ def assert_outcomes_follow_from_the_record() -> None:
                 entry=entry,
             )
             oracle.decide(wish)
-            assert (order.status, order.refund_reason, order.payout) == (wish.status, wish.reason, wish.payout)
+            assert (order.status, order.refund_reason, order.payout) == (
+                wish.status,
+                wish.reason,
+                wish.payout,
+            )
 
 
 def assert_money_is_whole(customers: list[Customer]) -> None:

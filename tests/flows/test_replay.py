@@ -31,7 +31,7 @@ from payments.ledger.selectors import system_balances
 from quotes.models import Gap, Instrument, Tick
 from quotes.services import add_calendar_exception, create_calendar, create_instrument, record_gap
 from quotes.sources.replay import ReplayFeed
-from tests.flows.oracle import CUTOFF, LONGEST, MAX_QUOTE_AGE, SHORTEST, Wish, Oracle, Print, Rules
+from tests.flows.oracle import CUTOFF, LONGEST, MAX_QUOTE_AGE, SHORTEST, Oracle, Print, Rules, Wish
 from tests.market import funded_account, person, trading_book
 from trading.models import Order
 from trading.services import PlaceOrder, enter_pending, place_order, set_payout_rate, set_terms, settle_due
@@ -365,7 +365,9 @@ def assert_money_agrees(stage: Stage) -> None:
     for account in {account.book_id: account for account in stage.accounts.values()}.values():
         held = system_balances(account.book)
         assert held["escrow"] == 0
-        mine = [wish for wish in stage.oracle.closed if stage.accounts[wish.account].book_id == account.book_id]
+        mine = [
+            wish for wish in stage.oracle.closed if stage.accounts[wish.account].book_id == account.book_id
+        ]
         assert held["house"] == sum(wish.stake - wish.payout for wish in mine)
 
 

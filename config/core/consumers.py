@@ -57,8 +57,8 @@ class PrivateSocket(AsyncWebsocketConsumer):
         _open[self.place] += 1
         self.sender = asyncio.create_task(self._send_waiting())
         hub().join(self)
-        if self.user.is_authenticated:
-            await self._join(sockets.group(outbox.customer_topic(self.user.pk)), "")
+        if isinstance(signed_in := self.user.pk, int):
+            await self._join(sockets.group(outbox.customer_topic(signed_in)), "")
         await self.accept()
 
     async def disconnect(self, code: int) -> None:

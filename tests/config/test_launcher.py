@@ -291,7 +291,12 @@ def test_a_full_disk_is_said(copy, tmp_path):
 
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 

@@ -7,4 +7,4 @@ harness.enter()
 from config.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["tests.harness.QuickArgon2"]
-STATIC_ROOT = BASE_DIR / "static"  # nothing is collected for a test, and nothing is missed
+STATIC_ROOT = BASE_DIR / "static"  # noqa: F405 - nothing is collected, nothing is missed

@@ -2,7 +2,6 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
-from django_structlog.signals import bind_extra_request_metadata
 
 
 class CoreConfig(AppConfig):
@@ -12,9 +11,7 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         from config.core import checks  # noqa: F401
-        from config.core.audit import remember_caller
 
-        bind_extra_request_metadata.connect(remember_caller)
         post_migrate.connect(_grant, sender=self)
 
 

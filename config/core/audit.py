@@ -3,11 +3,9 @@
 from typing import Any
 
 from django.db.models import Model
-from django.http import HttpRequest
-from structlog.contextvars import bind_contextvars, get_contextvars
+from structlog.contextvars import get_contextvars
 
 from config.core import clock
-from config.core.callers import client_ip
 from config.core.models import AuditEntry
 from config.core.wire import plain
 
@@ -54,8 +52,3 @@ def _role(actor: Any) -> str:
     if actor.is_superuser:
         return "superuser"
     return "staff" if actor.is_staff else "customer"
-
-
-def remember_caller(request: HttpRequest, **_: Any) -> None:
-    """Keep who calls beside the request id, for log lines and entries of this request."""
-    bind_contextvars(ip=client_ip(request), agent=request.headers.get("User-Agent", "")[:300])

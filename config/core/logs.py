@@ -80,7 +80,5 @@ def logging_config(*, level: str, style: str, role: str) -> dict[str, Any]:
             "daphne": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
             "django.db.backends": {"level": "WARNING"},
-            # Every answered request would be two lines; refusals and failures are warnings and errors.
-            "django_structlog.middlewares.request": {"level": "WARNING"},
         },
     }

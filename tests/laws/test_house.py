@@ -20,6 +20,7 @@ RUNNING = {
     "health",
     "leader",
     "logs",
+    "middleware",
     "redis",
     "rights",
     "workers",
@@ -27,7 +28,7 @@ RUNNING = {
 }
 CONSOLE = {"admin", "console"}
 KERNEL_LINES = 1100
-RUNNING_LINES = 550
+RUNNING_LINES = 580
 SKIPPED = {
     tokenize.COMMENT,
     tokenize.NL,

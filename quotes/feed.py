@@ -12,11 +12,11 @@ from config.core import clock
 from config.core.faults import faultpoint
 from quotes import selectors, services
 from quotes.errors import Deposed, PartitionMissing
-from quotes.intake import Collected, Intake, Subscription, subscription_of
+from quotes.intake import INSTANT, Collected, Intake, Subscription, subscription_of
 from quotes.live import LivePrices
 from quotes.models import Gap, Instrument
 from quotes.rules import STORED_FRAMES
-from quotes.services import Appended
+from quotes.services import Appended, Stretch
 from quotes.sources.thread import SourceThread
 
 log = structlog.get_logger(__name__)
@@ -57,6 +57,8 @@ class Feed:
         self._subscriptions: dict[str, Subscription] = {}
         self._symbols: dict[int, str] = {}
         self._marks: dict[int, datetime] = {}
+        # Whose prices the record of each ends with.
+        self._recorded: dict[int, str] = {}
         self._unwritten: dict[int, Collected] = {}
         # Whose first price of this reign has come: a later pause is the source's, not ours.
         self._begun: set[int] = set()
@@ -102,6 +104,7 @@ class Feed:
             services.take_over([row.pk for row in added], epoch=self._epoch)
         for row in added:
             self._marks[row.pk] = row.watermark.at
+            self._recorded[row.pk] = row.watermark.source
             self._symbols[row.pk] = row.symbol
             for frame in STORED_FRAMES:
                 if bar := selectors.newest_candle(row.pk, frame):
@@ -143,9 +146,17 @@ class Feed:
 
     def _write(self) -> dict[int, Appended]:
         for instrument_id, each in self._unwritten.items():
-            if each.resumes_at is not None:
-                self._record_gap(instrument_id, each.resumes_at)
+            recorded = self._recorded[instrument_id]
+            if each.stretch.ticks and recorded not in ("", each.stretch.source):
+                self._part_sources(instrument_id, each.stretch.ticks[0][0])
+            elif each.resumes_at is not None:
+                self._record_pause(instrument_id, each.resumes_at)
         stretches = {instrument_id: each.stretch for instrument_id, each in self._unwritten.items()}
+        appended = self._append(stretches)
+        self._recorded |= {key: stretches[key].source for key, each in appended.items() if each.rows}
+        return appended
+
+    def _append(self, stretches: dict[int, Stretch]) -> dict[int, Appended]:
         try:
             return services.append_ticks(epoch=self._epoch, stretches=stretches)
         except PartitionMissing as error:
@@ -163,22 +174,27 @@ class Feed:
             raise OperationalError("a day of ticks cannot be opened") from error
         PARTITION_ALARM.set(0)
 
-    def _record_gap(self, instrument_id: int, resumes_at: datetime) -> None:
+    def _record_pause(self, instrument_id: int, resumes_at: datetime) -> None:
         """Record that nothing is known of the pause before `resumes_at`, if that matters."""
-        symbol = self._symbols[instrument_id]
-        pause = resumes_at - self._marks[instrument_id]
-        if pause <= PAUSE_WITHOUT_GAP:
-            return
-        reason = Gap.Reason.SOURCE_SILENT if instrument_id in self._begun else Gap.Reason.FEED_DOWN
+        if resumes_at - self._marks[instrument_id] > PAUSE_WITHOUT_GAP:
+            begun = instrument_id in self._begun
+            reason = Gap.Reason.SOURCE_SILENT if begun else Gap.Reason.FEED_DOWN
+            self._record_gap(instrument_id, resumes_at - INSTANT, reason)
+
+    def _part_sources(self, instrument_id: int, first_at: datetime) -> None:
+        """Record that another source's prices follow: nothing is decided from one's to the other's."""
+        # A gap has a length: a first tick right behind the watermark falls into it.
+        ends_at = max(first_at - INSTANT, self._marks[instrument_id] + INSTANT)
+        self._record_gap(instrument_id, ends_at, Gap.Reason.SOURCE_CHANGED)
+
+    def _record_gap(self, instrument_id: int, ends_at: datetime, reason: Gap.Reason) -> None:
         gap = services.record_gap(
-            instrument_id=instrument_id,
-            ends_at=resumes_at - timedelta(microseconds=1),
-            reason=reason,
-            epoch=self._epoch,
+            instrument_id=instrument_id, ends_at=ends_at, reason=reason, epoch=self._epoch
         )
         if gap is not None:
+            symbol, seconds = self._symbols[instrument_id], (gap.ends_at - gap.starts_at).total_seconds()
             GAPS.labels(symbol, reason).inc()
-            log.warning("gap recorded", symbol=symbol, reason=reason, seconds=pause.total_seconds())
+            log.warning("gap recorded", symbol=symbol, reason=reason, seconds=seconds)
 
     # --- around it ------------------------------------------------------------------------------------
 

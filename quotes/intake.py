@@ -59,11 +59,13 @@ class Link:
     When no sign comes for longer than `silence`, what lies between is not known to be complete.
     """
 
-    __slots__ = ("lag_ms", "sign", "silence")
+    __slots__ = ("lag_ms", "sign", "silence", "source")
 
-    def __init__(self, silence: timedelta, lag_ms: int | None = None) -> None:
+    def __init__(self, silence: timedelta, lag_ms: int | None = None, source: str = "") -> None:
         self.sign = clock.now()
         self.silence = silence
+        # Whose it is: an instrument that has gone to another source takes nothing of it any more.
+        self.source = source
         self.lag_ms = lag_ms
 
 
@@ -97,6 +99,15 @@ class Lane:
         """Take over changed settings."""
         self.subscription = subscription
         self.filter = QuoteFilter(subscription.price_decimals, subscription.max_spread, subscription.max_jump)
+
+    def leave(self) -> None:
+        """Forget what the source has delivered that is not written yet: another one follows."""
+        self.link = self.held = self.resumes_at = None
+        self.ticks = []
+
+    def takes(self, link: Link) -> bool:
+        """Tell whether a connection is one of the instrument's source."""
+        return link.source in ("", self.subscription.source)
 
     def take(self, price: Decimal, at: datetime, link: Link) -> None:
         """Make a tick of a price, or hold it until its interval ends."""
@@ -159,7 +170,7 @@ class Intake:
                     lane.last_price = last_prices.get(symbol)
                 elif lane.subscription != subscription:
                     if lane.subscription.source != subscription.source:
-                        lane.link = None
+                        lane.leave()
                     lane.follow(subscription)
 
     def quote(self, symbol: str, bid: Decimal, ask: Decimal, link: Link) -> bool:
@@ -167,7 +178,7 @@ class Intake:
         with self._lock:
             at = self._sign(link)
             lane = self.lanes.get(symbol)
-            if lane is None:
+            if lane is None or not lane.takes(link):
                 return False
             if lane.link is None:
                 lane.filter.forget()
@@ -182,7 +193,7 @@ class Intake:
         with self._lock:
             at = self._sign(link)
             lane = self.lanes.get(symbol)
-            if lane is not None:
+            if lane is not None and lane.takes(link):
                 lane.take(price, at, link)
 
     def alive(self, link: Link) -> None:

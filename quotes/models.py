@@ -207,6 +207,7 @@ class Gap(models.Model):
         FEED_DOWN = "feed_down"
         SOURCE_SILENT = "source_silent"
         FEED_DEAD = "feed_dead"
+        SOURCE_CHANGED = "source_changed"
 
     instrument = models.ForeignKey(Instrument, models.PROTECT, related_name="gaps", db_index=False)
     starts_at = models.DateTimeField()

@@ -29,6 +29,10 @@ class Gap:
         """Tell whether the instant lies in the gap."""
         return self.starts_at < instant <= self.ends_at
 
+    def parts(self, entry_at: datetime, expires_at: datetime) -> bool:
+        """Tell whether the prices on either side of these instants are of different sources."""
+        return self.reason == "source_changed" and entry_at <= self.starts_at < expires_at
+
 
 @dataclass(frozen=True, slots=True)
 class Contract:
@@ -86,7 +90,8 @@ def decide(contract: Contract, history: History) -> Outcome:
     """Decide a rise/fall order. Requires that the watermark has reached `expires_at`.
 
     Anybody with the stored rows gets the same answer. The refunds come first, in this order: no_entry,
-    market_closed, feed_dead or feed_gap over the expiry, no_exit, stale_exit, a tie where the terms say so.
+    market_closed, feed_dead or feed_gap over the expiry, feed_gap where the source has changed since the
+    entry, no_exit, stale_exit, a tie where the terms say so.
     """
     entry = contract.entry or pending_entry(contract, history.first_after)
     if entry is None:
@@ -96,6 +101,8 @@ def decide(contract: Contract, history: History) -> Outcome:
     for gap in history.gaps:
         if gap.covers(contract.expires_at):
             return _refund(contract, "feed_dead" if gap.reason == "feed_dead" else "feed_gap", entry, None)
+    if any(gap.parts(entry.at, contract.expires_at) for gap in history.gaps):
+        return _refund(contract, "feed_gap", entry, None)
     last = history.last_before
     if last is None or last.seq <= entry.seq:
         return _refund(contract, "no_exit", entry, None)

@@ -165,6 +165,7 @@ class Migration(migrations.Migration):
                             ("feed_down", "Feed Down"),
                             ("source_silent", "Source Silent"),
                             ("feed_dead", "Feed Dead"),
+                            ("source_changed", "Source Changed"),
                         ],
                         max_length=20,
                     ),

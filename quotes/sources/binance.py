@@ -206,7 +206,7 @@ class _Reader:
 
     def __init__(self, source: BinanceSource, socket: ClientConnection) -> None:
         self._source, self._socket, self._timing = source, socket, source.timing
-        self.link = Link(silence=timedelta(seconds=self._timing.silence))
+        self.link = Link(silence=timedelta(seconds=self._timing.silence), source=source.name)
         # The server has announced its end; it delivers until then.
         self.ending = asyncio.Event()
         self.task: asyncio.Task[None] = asyncio.ensure_future(self._read())

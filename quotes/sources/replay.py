@@ -55,7 +55,7 @@ class ReplaySource:
 
     def __init__(self, intake: Intake, folder: Path, speed: int) -> None:
         self._intake, self._folder, self._speed = intake, folder, speed
-        self._link = Link(silence=NEVER, lag_ms=0)
+        self._link = Link(silence=NEVER, lag_ms=0, source=self.name)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def watch(self, subscriptions: Collection[Subscription]) -> None:

@@ -74,7 +74,7 @@ class SimulatedSource:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._tasks: dict[Subscription, asyncio.Task[None]] = {}
-        self._link = Link(silence=STALLED, lag_ms=0)
+        self._link = Link(silence=STALLED, lag_ms=0, source=self.name)
 
     def watch(self, subscriptions: Collection[Subscription]) -> None:
         """Make exactly these; one whose settings have changed goes on from its last price."""

@@ -184,6 +184,51 @@ def test_a_new_instrument_and_a_changed_one_are_followed_without_a_restart(
     assert Tick.objects.count() == 2
 
 
+# --- another source -----------------------------------------------------------------------------------
+
+
+def test_another_source_is_parted_from_the_one_before_by_a_gap(
+    feed: Feed,
+    eurusd: Instrument,
+    link: Link,
+    noon: Clock,
+    olga: Any,  # noqa: F811
+) -> None:
+    feed.take_over()
+    theirs = Link(timedelta(seconds=10), source="replay")
+    give(feed, theirs)
+    feed.step()
+    noon.move(0.5)
+    give(feed, theirs, "1.10001")  # not written yet: it goes with its source
+    change_instrument(instrument=eurusd, actor=olga, reason="live", source="binance", source_symbol="eurusdt")
+    feed._reload_at = 0
+    feed.step()
+    give(feed, theirs, "1.10002")  # the old source has not heard of it yet
+    noon.move(0.1)
+    give(feed, Link(timedelta(seconds=10), source="binance"), "1.20000")
+    feed.step()
+    noon.move(0.1)
+    give(feed, Link(timedelta(seconds=10), source="binance"), "1.20001")
+    feed.step()
+    assert gaps() == [(at(0), at(0.6) - timedelta(microseconds=1), "source_changed")]
+    prices = Tick.objects.order_by("seq").values_list("price", flat=True)
+    assert [f"{price:.5f}" for price in prices] == ["1.10000", "1.20000", "1.20001"]
+    assert Watermark.objects.get().source == "binance"
+
+
+def test_a_restart_with_another_source_is_parted_too(
+    feed: Feed, eurusd: Instrument, link: Link, noon: Clock
+) -> None:
+    epoch = take_over([eurusd.pk])
+    stretch = services.Stretch(at(0), [(at(0), Decimal("1.1"))], "simulated")
+    services.append_ticks(epoch=epoch, stretches={eurusd.pk: stretch})
+    feed.take_over()
+    noon.move(0.2)
+    give(feed, link)
+    feed.step()
+    assert gaps() == [(at(0), at(0.2) - timedelta(microseconds=1), "source_changed")]
+
+
 # --- midnight -----------------------------------------------------------------------------------------
 
 

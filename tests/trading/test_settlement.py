@@ -1,7 +1,7 @@
 """Orders end as the stored market says, each reason of a refund included."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,8 +10,10 @@ from config.core.models import Fact
 from payments.ledger.models import Transfer
 from quotes.models import Gap
 from quotes.services import record_gap
+from tests.market import NOON
 from tests.trading.conftest import Desk
-from trading.rules import Contract, History, Outcome, decide
+from trading import rules
+from trading.rules import Contract, History, Outcome, Price, decide
 from trading.services import enter_pending, settle_due, settlement, unpark_order
 
 
@@ -104,6 +106,62 @@ def refunded(desk: Desk, placed: object, reason: str) -> None:
     assert (order.status, order.refund_reason) == ("refunded", reason)
     assert order.payout == order.stake
     assert desk.balance() == "1000.00"
+
+
+def test_nothing_is_decided_across_two_sources(desk: Desk) -> None:
+    start = desk.clock.at
+    parted, ended = desk.place(duration_seconds=60), desk.place(duration_seconds=5)
+    desk.market.tick("101.00", start + timedelta(seconds=3))
+    desk.market.quiet_until(start + timedelta(seconds=8))
+    record_gap(
+        instrument_id=desk.market.instrument.pk,
+        ends_at=start + timedelta(seconds=10) - timedelta(microseconds=1),
+        reason=Gap.Reason.SOURCE_CHANGED,
+    )
+    desk.clock.move(10)
+    desk.market.tick("500.00")
+    later = desk.place(duration_seconds=40)
+    desk.clock.move(35)
+    desk.market.tick("501.00")
+    desk.clock.move(30)
+    desk.market.quiet_until()
+    assert settle_due() == 3
+    order = desk.order(parted)
+    assert (order.status, order.refund_reason, order.payout) == ("refunded", "feed_gap", order.stake)
+    assert desk.order(ended).status == "won"
+    assert desk.order(later).status == "won"
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "reason", "status"),
+    [
+        (0, 10, "source_changed", "refunded"),  # the entry is the last price of the source before
+        (50, 60, "source_changed", "refunded"),
+        (59, 61, "source_changed", "refunded"),
+        (60, 61, "source_changed", "won"),
+        (-5, -1, "source_changed", "won"),
+        (10, 20, "source_silent", "won"),
+    ],
+)
+def test_a_changed_source_parts_entry_and_exit(starts: float, ends: float, reason: str, status: str) -> None:
+    def at(seconds: float) -> datetime:
+        return NOON + timedelta(seconds=seconds)
+
+    contract = Contract(
+        side="up",
+        stake=Decimal(10),
+        payout_rate=Decimal("0.85"),
+        scale=2,
+        entry=Price(at(0), 1, Decimal(100)),
+        entry_after=None,
+        expires_at=at(60),
+        tie_policy="refund",
+        max_exit_age=timedelta(seconds=30),
+        max_entry_wait=timedelta(seconds=10),
+    )
+    gap = rules.Gap(at(starts), at(ends), reason)
+    outcome = decide(contract, History(None, Price(at(55), 2, Decimal(101)), [gap], True))
+    assert (outcome.status, outcome.refund_reason) == (status, "feed_gap" if status == "refunded" else None)
 
 
 def test_no_exit(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 from psycopg.types.datetime import TimestamptzLoader
 
 from config.core.sql import array
@@ -113,7 +114,7 @@ FROM quotes_watermark w
 CROSS JOIN LATERAL (
     SELECT * FROM trading_order
     WHERE instrument_id = w.instrument_id AND status = 'open' AND entry_seq IS NULL AND parked_at IS NULL
-      AND entry_after < w.at
+      AND entry_after < w.at AND (%(only)s::uuid IS NULL OR id = %(only)s::uuid)
     ORDER BY entry_after LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) o {_JOINS}
 ORDER BY o.entry_after, o.id
@@ -129,11 +130,20 @@ WHERE EXISTS (
 GROUP BY s.shard, s.turn ORDER BY s.turn
 """
 
+# Shard by shard and only past the shortest grace: so the index of due orders serves, and while a dead feed's
+# orders wait for their grace, none of them is looked at.
 DEAD_FEEDS = """
 SELECT w.instrument_id, max(o.expires_at)
 FROM quotes_watermark w
-JOIN trading_order o ON o.instrument_id = w.instrument_id AND o.status = 'open' AND o.parked_at IS NULL
-    AND o.expires_at > w.at AND o.expires_at < %(now)s
+CROSS JOIN LATERAL (
+    SELECT make_interval(secs => min(settle_grace_seconds)) AS shortest FROM trading_terms
+    WHERE instrument_id = w.instrument_id OFFSET 0) grace
+CROSS JOIN generate_series(0, %(last_shard)s) AS s (shard)
+CROSS JOIN LATERAL (
+    SELECT terms_id, expires_at FROM trading_order
+    WHERE instrument_id = w.instrument_id AND shard = s.shard AND status = 'open' AND parked_at IS NULL
+      AND expires_at > w.at AND expires_at <= %(now)s - grace.shortest
+    OFFSET 0) o
 JOIN trading_terms t ON t.id = o.terms_id
 WHERE w.at < %(now)s - interval '1 second'  -- alive: none of its orders needs a look
   AND o.expires_at + make_interval(secs => t.settle_grace_seconds) <= %(now)s
@@ -178,9 +188,9 @@ def claim_due(shard: int, cutoff: datetime, *, limit: int = BATCH, only: UUID | 
     return [Due(*row) for row in rows]
 
 
-def claim_pending() -> list[tuple[Due, datetime]]:
+def claim_pending(*, only: UUID | None = None) -> list[tuple[Due, datetime]]:
     """Lock and return orders whose delayed entry may be known, each with its instrument's watermark."""
-    return [(Due(*row[:-1]), row[-1]) for row in _rows(CLAIM_PENDING, {"limit": BATCH})]
+    return [(Due(*row[:-1]), row[-1]) for row in _rows(CLAIM_PENDING, {"limit": BATCH, "only": only})]
 
 
 def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -241,9 +251,11 @@ def _ticks(
 
 def _gaps(batch: Sequence[Due]) -> dict[int, list[Gap]]:
     expiries = [due.expires_at for due in batch]
+    entries = [due.entry_at or due.accepted_at for due in batch]
     recorded = RecordedGap.objects.filter(
+        Q(ends_at__gte=min(expiries))
+        | Q(ends_at__gte=min(entries), reason=RecordedGap.Reason.SOURCE_CHANGED),
         instrument_id__in={due.instrument for due in batch},
-        ends_at__gte=min(expiries),
         starts_at__lt=max(expiries),
     ).order_by("starts_at", "id")
     found: dict[int, list[Gap]] = {}
@@ -255,5 +267,5 @@ def _gaps(batch: Sequence[Due]) -> dict[int, list[Gap]]:
 def dead_feeds(now: datetime) -> list[tuple[int, datetime]]:
     """Return the instruments whose watermark misses orders past their grace, each with the last expiry."""
     with connection.cursor() as cursor:
-        cursor.execute(DEAD_FEEDS, {"now": now})
+        cursor.execute(DEAD_FEEDS, {"now": now, "last_shard": SHARDS - 1})
         return list(cursor.fetchall())

@@ -13,6 +13,7 @@ from quotes.rules import BEGINNING, QuoteFilter
 from quotes.services import Stretch
 
 INSTANT = timedelta(microseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 # What is held while the database is away; beyond it the stretch is given up and becomes a gap.
 MOST_HELD = 200_000
 
@@ -56,17 +57,35 @@ def subscription_of(row: Instrument) -> Subscription:
 class Link:
     """One connection of a source; `sign` is the last instant at which it was known to deliver everything.
 
-    When no sign comes for longer than `silence`, what lies between is not known to be complete.
+    When no sign comes for longer than `silence`, what lies between is not known to be complete. A pinged
+    connection then delivers nothing until it has answered a ping asked later: what it brings first may have
+    waited in a buffer, and its age is not known.
     """
 
-    __slots__ = ("lag_ms", "sign", "silence", "source")
+    __slots__ = ("asked_at", "is_pinged", "lag_ms", "sign", "silence", "source", "stalled_at")
 
-    def __init__(self, silence: timedelta, lag_ms: int | None = None, source: str = "") -> None:
+    def __init__(
+        self, silence: timedelta, lag_ms: int | None = None, source: str = "", is_pinged: bool = False
+    ) -> None:
         self.sign = clock.now()
         self.silence = silence
+        self.is_pinged = is_pinged
+        # Of the ping that waits for its answer.
+        self.asked_at: datetime | None = None
+        self.stalled_at: datetime | None = None
         # Whose it is: an instrument that has gone to another source takes nothing of it any more.
         self.source = source
         self.lag_ms = lag_ms
+
+    def lag(self, now: datetime) -> int | None:
+        """Return the milliseconds of the last round trip, or of the one under way if that takes longer."""
+        if self.asked_at is None:
+            return self.lag_ms
+        return max(self.lag_ms or 0, round((now - self.asked_at) / MILLISECOND))
+
+    def is_silent(self, now: datetime) -> bool:
+        """Tell whether nothing was heard, or a ping not answered, for longer than the limit."""
+        return now - min(self.sign, self.asked_at or self.sign) > self.silence
 
 
 class Lane:
@@ -106,8 +125,8 @@ class Lane:
         self.ticks = []
 
     def takes(self, link: Link) -> bool:
-        """Tell whether a connection is one of the instrument's source."""
-        return link.source in ("", self.subscription.source)
+        """Tell whether a connection is one of the instrument's source, and what it brings is fresh."""
+        return link.stalled_at is None and link.source in ("", self.subscription.source)
 
     def take(self, price: Decimal, at: datetime, link: Link) -> None:
         """Make a tick of a price, or hold it until its interval ends."""
@@ -124,10 +143,14 @@ class Lane:
             self.held_until = at - (at - BEGINNING) % interval + interval
         self.held = price
 
-    def release(self, now: datetime) -> None:
+    def is_due(self, at: datetime) -> bool:
+        """Tell whether the interval of the price held had ended at an instant."""
+        return self.held is not None and at >= self.held_until
+
+    def release(self, at: datetime) -> None:
         """Make a tick of the last price of an interval that has ended."""
-        if self.held is not None and now >= self.held_until:
-            self._stamp(self.held, now)
+        if self.held is not None and self.is_due(at):
+            self._stamp(self.held, at)
             self.held = None
 
     def _stamp(self, price: Decimal, at: datetime) -> None:
@@ -201,6 +224,21 @@ class Intake:
         with self._lock:
             self._sign(link)
 
+    def ask(self, link: Link) -> None:
+        """Note that a ping is under way."""
+        with self._lock:
+            link.asked_at = clock.now()
+
+    def answer(self, link: Link) -> None:
+        """Note the answer to the ping under way: a sign of life that measures the lag, and ends a stall."""
+        with self._lock:
+            now, asked_at = self._sign(link), link.asked_at
+            if asked_at is None:
+                return
+            link.asked_at, link.lag_ms = None, round((now - asked_at) / MILLISECOND)
+            if link.stalled_at is not None and asked_at >= link.stalled_at:
+                link.stalled_at = None
+
     def cut(self, link: Link) -> None:
         """End a connection: the watermarks of its instruments stop until another delivers a quote."""
         with self._lock:
@@ -209,21 +247,25 @@ class Intake:
     def move(self, old: Link, new: Link) -> None:
         """Let a connection go on where another ends that it overlaps: nothing was missed."""
         with self._lock:
+            if old.is_silent(clock.now()):
+                self._cut(old)
             for lane in self.lanes.values():
                 if lane.link is old:
                     lane.link = new
 
     def _sign(self, link: Link) -> datetime:
         now = clock.now()
-        if now - link.sign > link.silence:
+        if link.is_silent(now):
             self._cut(link)
+            link.stalled_at = now if link.is_pinged else None
         link.sign = now
         return now
 
     def _cut(self, link: Link) -> None:
         for lane in self.lanes.values():
             if lane.link is link:
-                lane.link = None
+                # What is held would move the watermark of a line that says nothing any more.
+                lane.link = lane.held = None
 
     def last_price(self, symbol: str) -> Decimal | None:
         """Return the price an instrument has come to, None before its first."""
@@ -234,9 +276,8 @@ class Intake:
     def has_ticks(self) -> bool:
         """Tell whether there is a tick to write."""
         with self._lock:
-            now = clock.now()
             return any(
-                lane.ticks or (lane.held is not None and now >= lane.held_until)
+                lane.ticks or (lane.link is not None and lane.is_due(lane.link.sign))
                 for lane in self.lanes.values()
             )
 
@@ -266,13 +307,14 @@ class Intake:
         with self._lock:
             now = clock.now()
             for lane in self.lanes.values():
-                lane.release(now)
-                if lane.link is None and not lane.ticks:
+                if lane.link is not None:
+                    lane.release(lane.link.sign)
+                elif not lane.ticks:
                     continue
                 until = lane.stamped if lane.link is None else max(lane.stamped, lane.link.sign)
                 lane.stamped = until
                 stretch = Stretch(
-                    until, lane.ticks, lane.subscription.source, lane.link.lag_ms if lane.link else None
+                    until, lane.ticks, lane.subscription.source, lane.link.lag(now) if lane.link else None
                 )
                 collected[lane.subscription.instrument_id] = Collected(stretch, lane.resumes_at)
                 lane.ticks, lane.resumes_at = [], None

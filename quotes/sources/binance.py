@@ -32,11 +32,17 @@ ERRORS = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How patient the adapter is, in seconds."""
+    """How patient the adapter is, in seconds.
+
+    After more than `silence` nothing is taken until a ping asked later is answered; a ping without an answer
+    for `dead` ends the connection.
+    """
 
     rotate_after: float = 23 * 3600
-    silence: float = 10.0
-    ping_every: float = 1.0
+    silence: float = 1.0
+    dead: float = 3.0
+    # Four a second of the five that the exchange allows.
+    ping_every: float = 0.25
     connect: float = 10.0
     backoff_first: float = 0.5
     backoff_longest: float = 30.0
@@ -104,7 +110,8 @@ class BinanceSource:
         self.intake, self._url, self.timing = intake, url.rstrip("/"), timing or Timing()
         self._symbols: dict[str, list[str]] = {}
         self._changed = asyncio.Event()
-        # Across connections: the overlap of two brings every update twice.
+        # The overlap of two connections brings every update twice. Without one nothing is known: the exchange
+        # may have begun to count anew.
         self._last_update: dict[str, int] = defaultdict(int)
 
     def watch(self, subscriptions: Collection[Subscription]) -> None:
@@ -136,12 +143,14 @@ class BinanceSource:
     async def _stream(self) -> None:
         """Stream over one connection after another, each open before the one before is dropped."""
         current: _Reader | None = None
+        self._last_update.clear()
         async with AsyncExitStack() as old:
             while True:
                 self._changed.clear()
                 if not self._symbols:
                     current = None
                     await old.aclose()
+                    self._last_update.clear()
                     await self._changed.wait()
                     continue
                 fresh = AsyncExitStack()
@@ -206,7 +215,7 @@ class _Reader:
 
     def __init__(self, source: BinanceSource, socket: ClientConnection) -> None:
         self._source, self._socket, self._timing = source, socket, source.timing
-        self.link = Link(silence=timedelta(seconds=self._timing.silence), source=source.name)
+        self.link = Link(timedelta(seconds=self._timing.silence), source=source.name, is_pinged=True)
         # The server has announced its end; it delivers until then.
         self.ending = asyncio.Event()
         self.task: asyncio.Task[None] = asyncio.ensure_future(self._read())
@@ -221,10 +230,9 @@ class _Reader:
 
     async def round_trip(self) -> None:
         """Ask for a sign of life and wait for it; it measures the lag, too."""
-        sent = asyncio.get_running_loop().time()
+        self._source.intake.ask(self.link)
         await (await self._socket.ping())
-        self.link.lag_ms = round((asyncio.get_running_loop().time() - sent) * 1000)
-        self._source.intake.alive(self.link)
+        self._source.intake.answer(self.link)
 
     async def _read(self) -> None:
         while True:
@@ -244,9 +252,9 @@ class _Reader:
         while True:
             await asyncio.sleep(self._timing.ping_every)
             try:
-                async with asyncio.timeout(self._timing.silence):
+                async with asyncio.timeout(self._timing.dead):
                     await self.round_trip()
             except TimeoutError:
                 # Reading ends with it, and says why.
-                await self._socket.close(code=1011, reason=f"silent for {self._timing.silence} s")
+                await self._socket.close(code=1011, reason=f"silent for {self._timing.dead} s")
                 return

@@ -5,6 +5,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
+from kyc import services as kyc
 from kyc.models import Jurisdiction, User
 from payments.ledger.models import Account, Book
 from quotes.models import CalendarWeek, Instrument
@@ -68,7 +69,7 @@ def test_what_can_be_traded(folder):
 
 def test_seeding_again_changes_nothing_even_what_an_operator_changed(folder):
     call_command("seed_platform")
-    operator = User.objects.get(is_staff=True)
+    operator = User.objects.get(email="operator@tickhouse.example")
     suspend_instrument(instrument=Instrument.objects.get(symbol="EURUSD"), actor=operator, reason="test")
     Jurisdiction.objects.filter(pk="AE").update(licence_reference="L-2")
     before, people = everything(), told(folder)
@@ -87,6 +88,7 @@ def test_a_live_exchange_gets_a_delayed_entry_until_an_operator_decides(folder, 
     call_command("seed_platform")
     versions = Terms.objects.filter(instrument__symbol="BTCUSDT").order_by("version")
     assert [terms.entry_policy for terms in versions] == ["latest_tick", "delayed"]
+    assert versions[1].entry_delay_ms >= versions[1].instrument.max_source_lag_ms
     assert Terms.objects.filter(instrument__symbol="EURUSD").count() == 1
 
 
@@ -95,12 +97,15 @@ def test_the_operator_enrols_by_the_link_and_then_the_link_is_the_console(folder
     operator, browser = told(folder)["operator"], Client()
     path = "/admin/" + operator["enrol_url"].partition("/admin/")[2]
     assert browser.get(path).status_code == 200
-    device = User.objects.get(is_staff=True).totpdevice_set.get()
+    user = User.objects.get(email=operator["email"])
+    assert not user.is_staff
+    device = kyc.invited_app(user, path.split("/")[-2])
     done = browser.post(path, {"password": operator["password"], "code": code_of(device)})
     assert "recovery-codes" in done.content.decode()
     assert browser.get("/admin/").status_code == 200
     call_command("seed_platform")
     assert told(folder)["operator"]["enrol_url"].endswith("/admin/")
+    assert told(folder)["operator"]["password"] == operator["password"]
 
 
 def test_a_lost_file_gets_new_passwords(folder):
@@ -111,7 +116,8 @@ def test_a_lost_file_gets_new_passwords(folder):
     new = told(folder)
     assert new["trader"]["password"] != old["trader"]["password"]
     assert User.objects.get(email=new["trader"]["email"]).check_password(new["trader"]["password"])
-    assert User.objects.get(email=new["operator"]["email"]).check_password(new["operator"]["password"])
+    assert new["operator"]["password"] != old["operator"]["password"]
+    assert new["operator"]["enrol_url"] != old["operator"]["enrol_url"]
 
 
 def test_in_production_nobody_is_seeded_and_no_country_allows_real_money(folder, settings):

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -23,7 +24,7 @@ from quotes.sources.binance import (
 )
 from tests.quotes.market import recording
 
-QUICK = Timing(silence=0.5, ping_every=0.05, connect=2, backoff_first=0.01, backoff_longest=0.05)
+QUICK = Timing(silence=0.5, dead=0.5, ping_every=0.05, connect=2, backoff_first=0.01, backoff_longest=0.05)
 
 
 def subscription(symbol: str = "BTCUSDT", source_symbol: str = "btcusdt", **settings) -> Subscription:
@@ -248,7 +249,7 @@ async def test_a_server_ping_is_answered_with_its_payload() -> None:
 
 async def test_rotation_opens_the_next_connection_first_and_nothing_is_lost_or_doubled() -> None:
     exchange, heard = Exchange(forever), Heard(subscription())
-    timing = Timing(rotate_after=0.3, silence=1, ping_every=0.05, connect=2)
+    timing = Timing(rotate_after=0.3, silence=1, dead=1, ping_every=0.05, connect=2)
     async with streaming(exchange, heard, timing):
         lane = heard.lanes["BTCUSDT"]
         while len(exchange.paths) < 4:
@@ -346,6 +347,32 @@ async def test_a_line_that_answers_no_ping_is_dead() -> None:
     assert len(exchange.paths) == 2
     # The watermark stood at the last answer, not at the moment the silence was noticed.
     assert len(heard.cuts) >= 1
+
+
+async def test_a_count_that_begins_anew_with_a_new_connection_is_followed() -> None:
+    async def far(exchange: Exchange, socket: ServerConnection) -> None:
+        await socket.send(ticker(10**12))
+        socket.transport.abort()
+
+    exchange, heard = Exchange(far, forever), Heard(subscription())
+    async with streaming(exchange, heard):
+        await heard.until(3)
+
+
+async def test_what_waited_in_a_buffer_makes_no_tick() -> None:
+    """The loop stands still while the exchange goes on: the frames it finds then are of an unknown age."""
+    heard = Heard(subscription())
+    async with streaming(Exchange(forever), heard, Timing(silence=0.3, ping_every=0.05, connect=2)):
+        await heard.until(3)
+        heard.collect()
+        # The server stands still as well, but what it has sent before waits here.
+        before = len(heard.quotes)
+        time.sleep(0.6)  # noqa: ASYNC251 - a loop that stands still is what is tested
+        await heard.until(before + 1)
+        assert heard.lanes["BTCUSDT"].ticks == []
+        await eventually(lambda: heard.is_up("BTCUSDT"))
+        collected = heard.collect()[1]
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
 
 
 async def test_a_changed_list_goes_to_a_new_connection_while_the_old_delivers() -> None:

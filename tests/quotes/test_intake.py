@@ -96,6 +96,54 @@ def test_a_connection_silent_for_too_long_is_a_pause_even_if_it_speaks_again(
     assert intake.collect()[1].resumes_at == at(20.000001)
 
 
+def test_a_pinged_connection_that_stalled_delivers_nothing_before_a_fresh_answer(
+    intake: Intake, noon: Clock
+) -> None:
+    pinged = Link(timedelta(seconds=1), is_pinged=True)
+    intake.ask(pinged)
+    noon.move(0.1)
+    intake.answer(pinged)
+    assert give(intake, pinged)
+    assert intake.collect()[1].stretch.source_lag_ms == 100
+    noon.move(0.2)
+    intake.ask(pinged)
+    noon.move(0.9)
+    assert intake.collect()[1].stretch.source_lag_ms == 900
+    noon.move(3.6)
+    # All at once: what was sent meanwhile, and the answer to the ping of before.
+    assert not give(intake, pinged, "200.00")
+    intake.answer(pinged)
+    assert not give(intake, pinged, "201.00")
+    assert intake.collect() == {}
+    noon.move(0.1)
+    intake.ask(pinged)
+    noon.move(0.1)
+    assert not give(intake, pinged, "202.00")
+    intake.answer(pinged)
+    assert give(intake, pinged, "203.00")
+    collected = intake.collect()[1]
+    assert (collected.resumes_at, collected.stretch.source_lag_ms) == (at(5), 100)
+    assert [price for _, price in collected.stretch.ticks] == [Decimal("203.00")]
+
+
+def test_a_ping_not_answered_is_a_stall_however_much_else_comes(intake: Intake, noon: Clock) -> None:
+    pinged = Link(timedelta(seconds=1), is_pinged=True)
+    intake.ask(pinged)
+    for _ in range(10):
+        noon.move(0.1)
+        assert give(intake, pinged)
+    noon.move(0.1)
+    assert not give(intake, pinged)
+
+
+def test_a_stalled_connection_is_not_moved_to_the_next(intake: Intake, noon: Clock) -> None:
+    pinged = Link(timedelta(seconds=1), is_pinged=True)
+    give(intake, pinged)
+    noon.move(1.5)
+    intake.move(pinged, Link(timedelta(seconds=1)))
+    assert not intake.is_up("BTCUSDT")
+
+
 def test_one_connection_goes_on_where_another_ends(intake: Intake, link: Link, noon: Clock) -> None:
     give(intake, link)
     noon.move(1)
@@ -115,6 +163,8 @@ def test_conflation_keeps_the_last_price_of_each_interval(link: Link, noon: Cloc
     assert not intake.has_ticks()
     assert intake.collect()[1].stretch.ticks == []
     noon.instant = at(1)
+    assert not intake.has_ticks()  # nothing was heard since: the line may be dead
+    intake.alive(link)
     assert intake.has_ticks()
     assert intake.collect()[1].stretch.ticks == [(at(1), Decimal("102.00"))]
     noon.instant = at(1.7)
@@ -123,7 +173,19 @@ def test_conflation_keeps_the_last_price_of_each_interval(link: Link, noon: Cloc
     give(intake, link, "104.00")  # ends the interval of the one before
     assert intake.collect()[1].stretch.ticks == [(at(5.2), Decimal("103.00"))]
     noon.instant = at(6)
+    intake.alive(link)
     assert intake.collect()[1].stretch.ticks == [(at(6), Decimal("104.00"))]
+
+
+def test_what_is_held_goes_with_its_connection(link: Link, noon: Clock) -> None:
+    intake = Intake()
+    intake.follow([replace(subscription(), tick_interval_ms=1000)], {})
+    give(intake, link)
+    intake.collect()
+    intake.cut(link)
+    noon.move(5)
+    assert not intake.has_ticks()
+    assert intake.collect() == {}
 
 
 def test_what_is_held_has_a_limit_beyond_which_it_is_a_pause(

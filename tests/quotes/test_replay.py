@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
@@ -119,7 +120,7 @@ def assert_candles_are_those_of_the_ticks() -> None:
 async def test_a_live_replay_is_shifted_to_now_and_keeps_its_rhythm(tmp_path: Path) -> None:
     write_recording(tmp_path, [(0, "100", "100"), (20_000, "101", "101"), (40_000, "102", "102")])
     intake = Intake()
-    wanted = subscription("BTCUSDT", "made.csv.gz")
+    wanted = replace(subscription("BTCUSDT", "made.csv.gz"), source="replay")
     intake.follow([wanted], {})
     source = ReplaySource(intake, tmp_path, speed=100)
     running = asyncio.create_task(source.run())

@@ -18,11 +18,13 @@ SWEPT = Counter("orders_swept", "Orders the sweep closed because no settler had.
 @shared_task(name="trading.sweep_orders")
 def sweep_orders() -> int:
     """Close what the settlers should have closed and did not; count it as an alarm."""
-    services.enter_pending()
-    swept = services.settle_due(older_than=MISSED_AFTER)
-    if swept:
-        SWEPT.inc(swept)
-        log.error("the sweep closed orders that no settler had closed", orders=swept)
+    try:
+        services.enter_pending()
+    finally:  # what fails for the one half must not stop the other; it is raised all the same
+        swept = services.settle_due(older_than=MISSED_AFTER)
+        if swept:
+            SWEPT.inc(swept)
+            log.error("the sweep closed orders that no settler had closed", orders=swept)
     return swept
 
 

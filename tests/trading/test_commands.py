@@ -18,6 +18,7 @@ from tests.flows.clients import wait_until
 from tests.market import Market, funded_account, person, trading_book
 from tests.platform import Roles
 from tests.trading.conftest import Desk
+from trading import services
 from trading.management.commands import settle_orders
 from trading.models import SHARDS, Order
 from trading.selectors import settlement_lag
@@ -76,8 +77,20 @@ def test_a_step_gives_delayed_orders_their_entry(
 def test_a_settler_that_starts_anywhere_closes_everything(
     desk: Desk, settler: settle_orders.Command, first_shard: int
 ) -> None:
+    bob = person("bob@example.com")
+    his = funded_account(bob.pk, desk.account.book, "10.00")
+    command = PlaceOrder(
+        client_id="his",
+        account=his.pk,
+        symbol="VOL100",
+        contract="rise_fall",
+        side="up",
+        stake="10.00",
+        duration_seconds=10,
+    )
+    place_order(customer_id=bob.pk, command=command)
     due(desk, 2)
-    Order.objects.filter(pk=Order.objects.first().pk).update(shard=SHARDS - 1)
+    assert Order.objects.values("shard").distinct().count() == 2
     settler.first_shard = first_shard
     settler.step()
     assert not Order.objects.filter(status="open").exists()
@@ -207,3 +220,14 @@ def test_the_role_settles_counts_and_stops_when_told(overdue: Account, roles: Ro
 
     wait_until(shown, "the count is shown")
     assert roles.stop("settler") == 0
+
+
+def test_a_sweep_that_cannot_enter_settles_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> int:
+        raise RuntimeError("entering is broken")
+
+    monkeypatch.setattr(services, "enter_pending", fails)
+    due(desk, 2, seconds_ago=MISSED_AFTER.total_seconds())
+    with pytest.raises(RuntimeError, match="entering is broken"):
+        sweep_orders()
+    assert set(Order.objects.values_list("status", flat=True)) == {"won"}

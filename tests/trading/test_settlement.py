@@ -1,11 +1,16 @@
 """Orders end as the stored market says, each reason of a refund included."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from copy import copy
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.db import connection
 
+from config.core.ids import new_id
 from config.core.models import Fact
 from payments.ledger.models import Transfer
 from quotes.models import Gap
@@ -13,8 +18,12 @@ from quotes.services import record_gap
 from tests.market import NOON
 from tests.trading.conftest import Desk
 from trading import rules
+from trading.facts import OrderView
+from trading.models import SHARDS, Order
 from trading.rules import Contract, History, Outcome, Price, decide
+from trading.selectors import OrderRow
 from trading.services import enter_pending, settle_due, settlement, unpark_order
+from trading.services.claims import DEAD_FEEDS
 
 
 def finish(desk: Desk, price: str | None, *, after: float = 30, until: float = 60) -> None:
@@ -230,6 +239,33 @@ def test_feed_dead_past_the_grace(desk: Desk) -> None:
     refunded(desk, placed, "feed_dead")
 
 
+def test_orders_that_wait_for_their_grace_are_not_read_one_by_one(desk: Desk) -> None:
+    one = desk.order(desk.place(duration_seconds=60))
+    Order.objects.bulk_create(_copies(one, 3_000))
+    desk.clock.move(60 + 60)
+    with connection.cursor() as cursor:
+        values = {"now": desk.clock.at, "last_shard": SHARDS - 1}
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {DEAD_FEEDS}", values)
+        plan = cursor.fetchone()[0]
+    nodes = list(_nodes((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
+    orders = next(node for node in nodes if node.get("Relation Name") == "trading_order")
+    assert orders["Index Name"] == "order_due", orders
+    assert "expires_at <=" in orders["Index Cond"]
+    assert (orders["Actual Rows"], orders.get("Rows Removed by Filter", 0)) == (0, 0)
+
+
+def _copies(order: Order, count: int) -> Iterator[Order]:
+    for number in range(count):
+        order.pk, order.client_id, order.shard = new_id(), f"copy-{number}", number % SHARDS
+        yield copy(order)
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
+
+
 def test_market_closed_at_the_expiry(desk: Desk) -> None:
     from quotes.models import CalendarException
 
@@ -339,6 +375,28 @@ def test_the_facts_of_a_batch(desk: Desk) -> None:
     won = Fact.objects.filter(name="order.won").order_by("id").first()
     assert won.payload["version"] == 6
     assert won.payload["order"]["payout"] == "18.50"
+
+
+def test_one_bad_pending_order_is_parked_and_the_rest_are_entered(
+    delayed: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = delayed
+    good, bad, late = desk.place("up"), desk.place("up", "13.00"), desk.place("up")
+    entered = settlement.order_view
+
+    def view_or_fail(row: OrderRow) -> OrderView:
+        if row.stake == 13:
+            raise ValueError("no words for this one")
+        return entered(row)
+
+    monkeypatch.setattr(settlement, "order_view", view_or_fail)
+    desk.market.tick("100.50", desk.clock.move(1))
+    desk.market.quiet_until(desk.clock.move(0.1))
+    assert enter_pending() == 2
+    assert [desk.order(order).entry_price for order in (good, late)] == [Decimal("100.50")] * 2
+    parked = desk.order(bad)
+    assert (parked.entry_seq, parked.parked_because) == (None, "ValueError: no words for this one")
+    assert enter_pending() == 0
 
 
 def test_one_bad_order_is_parked_and_the_rest_go_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

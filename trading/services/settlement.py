@@ -1,6 +1,6 @@
 """Settling: decide what is due by the pure rules, pay it through the ledger, tell everybody."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -87,10 +87,26 @@ def settle_batch(
     return len(batch)
 
 
-@transaction.atomic
 def enter_pending() -> int:
-    """Give delayed orders their entry, refund those whose entry did not come in time; return how many."""
-    pending = claim_pending()
+    """Give delayed orders their entry, refund those whose entry did not come in time; return how many.
+
+    One with which this fails is parked, and the others go on.
+    """
+    try:
+        return enter_batch()
+    except OPERATIONAL:
+        raise
+    except Exception as failure:  # one bad row must not stop the others
+        log.exception("entering a batch failed, going on one by one", error=str(failure))
+    with transaction.atomic():
+        ids = [due.id for due, _ in claim_pending()]
+    return _one_by_one(ids, lambda order_id: enter_batch(only=order_id))
+
+
+@transaction.atomic
+def enter_batch(*, only: UUID | None = None) -> int:
+    """Enter or refund one batch of delayed orders, all or none, and return how many."""
+    pending = claim_pending(only=only)
     if not pending:
         return 0
     history_lock(sorted({due.instrument for due, _ in pending}))
@@ -304,13 +320,17 @@ def _order_row(
 def _settle_one_by_one(shard: int, limit: int, older_than: timedelta) -> int:
     with transaction.atomic():
         ids = [due.id for due in claim_due(shard, clock.now() - older_than, limit=limit)]
-    closed = 0
+    return _one_by_one(ids, lambda order_id: settle_batch(shard=shard, only=order_id))
+
+
+def _one_by_one(ids: Sequence[UUID], work: Callable[[UUID], int]) -> int:
+    done = 0
     for order_id in ids:
         try:
-            closed += settle_batch(shard=shard, only=order_id)
+            done += work(order_id)
         except OPERATIONAL:
             raise
         except Exception as failure:  # whatever it is, it concerns this order alone
             log.exception("order cannot be settled", order=str(order_id))
             park_order(order_id=order_id, because=f"{type(failure).__name__}: {failure}")
-    return closed
+    return done

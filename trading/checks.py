@@ -8,7 +8,7 @@ from config.core import money
 from payments.ledger.checks import Difference
 from payments.ledger.checks import register as register_check
 from payments.ledger.models import Account
-from payments.ledger.selectors import system_balance
+from payments.ledger.selectors import escrow_balances
 
 
 def register() -> None:
@@ -27,7 +27,8 @@ def escrow_holds_open_stakes() -> Iterator[Difference]:
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_STAKES)
         stakes = dict(cursor.fetchall())
+    held = escrow_balances()
     for escrow in Account.objects.filter(code=Account.Code.ESCROW, owner=None).select_related("book"):
-        expected, found = stakes.get(escrow.book_id, money.ZERO), system_balance(escrow)
+        expected, found = stakes.get(escrow.book_id, money.ZERO), held[escrow.pk]
         if expected != found:
             yield Difference("escrow", escrow.book.code, escrow.pk, f"{expected:f}", f"{found:f}")

@@ -125,7 +125,7 @@ _SYSTEM_BALANCES = f"""
 WITH {SNAPSHOTS}
 SELECT k.id, k.book_id, k.code, k.balance + coalesce(sum(l.delta), 0)
 FROM known k LEFT JOIN leg l ON l.account = k.id
-WHERE k.id = %(account)s OR k.book_id = %(book)s
+WHERE k.id = %(account)s OR k.book_id = %(book)s OR k.code = %(code)s
 GROUP BY k.id, k.book_id, k.code, k.balance
 ORDER BY k.id
 """  # noqa: S608 - assembled from constants
@@ -141,7 +141,14 @@ def system_balances(book: Book) -> dict[str, Decimal]:
     return {code: balance for _, _, code, balance in _system_balances(book=book.pk)}
 
 
-def _system_balances(*, account: int | None = None, book: int | None = None) -> list[tuple[Any, ...]]:
+def escrow_balances() -> dict[int, Decimal]:
+    """Return what every book's escrow holds, by the account's id, in one pass over the newest transfers."""
+    return {pk: balance for pk, _, _, balance in _system_balances(code=Account.Code.ESCROW)}
+
+
+def _system_balances(
+    *, account: int | None = None, book: int | None = None, code: str | None = None
+) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(_SYSTEM_BALANCES, {"account": account, "book": book})
+        cursor.execute(_SYSTEM_BALANCES, {"account": account, "book": book, "code": code})
         return cursor.fetchall()

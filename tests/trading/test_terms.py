@@ -1,19 +1,33 @@
 """Terms are versions: what changes holds for orders accepted from then on, and everybody is told."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.exceptions import FieldDoesNotExist
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from config.core.errors import Invalid
 from config.core.models import AuditEntry, Fact
-from tests.market import Market, person
+from payments.ledger.services import open_book
+from quotes.services import open_days
+from tests.market import NOON, Market, funded_account, person, standing_clock, trading_book
+from tests.payments.bank import at_once
 from tests.trading.conftest import Desk
 from trading.errors import RateOutOfBounds
-from trading.models import Order, PayoutRate, Terms
-from trading.services import recalculate_payouts, set_payout_rate, set_terms, settle_due
+from trading.models import BookTerms, Order, PayoutRate, Terms
+from trading.services import (
+    PlaceOrder,
+    place_order,
+    recalculate_payouts,
+    set_payout_rate,
+    set_terms,
+    settle_due,
+    terms,
+)
+from trading.services.placement import Placed
 from trading.tasks import recalculate_payouts as task
 
 
@@ -211,3 +225,69 @@ def test_recalculation_leaves_instruments_without_terms_alone(desk: Desk) -> Non
     Market("VOL50")
     assert recalculate_payouts() == 0
     assert PayoutRate.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+def test_a_change_of_terms_or_rates_does_not_hold_up_placements() -> None:
+    open_days([NOON.date()])
+    with standing_clock(NOON - timedelta(seconds=1)) as stands:
+        market = Market()
+        market.terms()
+        stands.at = NOON
+        market.tick("100.00")
+        account = funded_account(person("alice@example.com").pk, trading_book(), "100.00")
+        command = PlaceOrder(
+            client_id="meanwhile",
+            account=account.pk,
+            symbol="VOL100",
+            contract="rise_fall",
+            side="up",
+            stake="10.00",
+            duration_seconds=60,
+        )
+
+        def meanwhile(_number: int) -> Placed:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '500ms'")
+            return place_order(customer_id=account.owner_id, command=command)
+
+        with transaction.atomic():
+            set_terms(instrument=market.instrument, actor=None, reason="test", max_stake=Decimal(500))
+            recalculate_payouts()
+            [placed] = at_once(1, meanwhile)
+        assert isinstance(placed, Placed), placed
+
+
+def test_instruments_are_recalculated_each_in_its_own_transaction(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    Market("VOL50").terms()
+    monkeypatch.setattr(terms, "_recalculate", lambda pk: bool(seen.append(pk)))
+    with CaptureQueriesContext(connection) as queries:
+        assert recalculate_payouts() == 0
+    assert (len(seen), len(queries)) == (2, 1)
+
+
+# --- the smallest profit ------------------------------------------------------------------------------
+
+
+def test_a_profit_too_small_to_count_is_refused_with_numbers(desk: Desk, olga: Any) -> None:
+    with pytest.raises(Invalid) as refused, transaction.atomic():
+        set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("0.98"))
+    assert refused.value.detail == (
+        "The smallest stake 0.98 at the lowest rate 0.5000 earns 0.490000; "
+        "the book practice needs at least 0.50."
+    )
+    assert Terms.objects.count() == 1
+    set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("1.00"))
+
+
+def test_only_books_that_trade_the_instrument_count(desk: Desk, olga: Any) -> None:
+    other = open_book(code="yen", name="Yen", kind="demo", currency="JPY", scale=0)
+    entry = BookTerms.objects.create(book=other)
+    set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("1.00"))
+    entry.instruments.add(desk.market.instrument)
+    with pytest.raises(Invalid, match="the book yen needs at least 50"), transaction.atomic():
+        set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("99.99"))
+    set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("100"))

@@ -4,14 +4,18 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from config.core import audit, clock, money
+from config.core.errors import Invalid
 from config.core.outbox import instrument_topic, publish
 from kyc.models import User
 from quotes.models import Instrument
 from trading import errors
 from trading.facts import PayoutChanged
-from trading.models import RATE, PayoutRate, Terms
+from trading.models import RATE, BookTerms, PayoutRate, Terms
+
+LEAST_PROFIT_UNITS = Decimal(50)
 
 
 @transaction.atomic
@@ -19,8 +23,9 @@ def set_terms(*, instrument: Instrument, actor: User | None, reason: str, **chan
     """Write a new version of an instrument's terms; open orders keep the version they were accepted under.
 
     `changes` are fields of Terms; what is not named stays. The first version needs all without a default.
+    Raises Invalid when the least profit would be lost in the rounding of a book that trades the instrument.
     """
-    Instrument.objects.select_for_update().get(pk=instrument.pk)
+    _lock(instrument.pk)
     previous = Terms.objects.filter(instrument=instrument).order_by("-version").first()
     before = _settings(previous) if previous else {}
     terms = Terms.objects.create(
@@ -31,6 +36,7 @@ def set_terms(*, instrument: Instrument, actor: User | None, reason: str, **chan
         created_by=actor,
         reason=reason,
     )
+    _least_profit_is_countable(terms)
     if actor is not None:
         audit.record(
             actor=actor,
@@ -52,7 +58,7 @@ def set_payout_rate(*, instrument: Instrument, rate: Decimal, actor: User, reaso
     everybody is told.
     """
     rate = money.fit(rate, RATE["decimal_places"])
-    Instrument.objects.select_for_update().get(pk=instrument.pk)
+    _lock(instrument.pk)
     terms = Terms.objects.filter(instrument=instrument).order_by("-version").first()
     if terms is None or not terms.min_rate <= rate <= terms.max_rate:
         bounds = (
@@ -66,19 +72,42 @@ def set_payout_rate(*, instrument: Instrument, rate: Decimal, actor: User, reaso
     return PayoutRate.objects.filter(instrument=instrument).latest("id")
 
 
-@transaction.atomic
 def recalculate_payouts() -> int:
     """Bring every instrument's payout rate to what its policy says and return how many changed.
 
-    The policy of every instrument is its fixed rate, clamped to the bounds of its terms.
+    The policy of every instrument is its fixed rate, clamped to the bounds of its terms. Each instrument is
+    a transaction of its own: one that has to wait holds no other up.
     """
-    changed = 0
-    for instrument in Instrument.objects.select_for_update().order_by("pk"):
-        terms = Terms.objects.filter(instrument=instrument).order_by("-version").first()
-        if terms is not None:
-            rate = min(max(terms.fixed_rate, terms.min_rate), terms.max_rate)
-            changed += _apply_rate(instrument, rate, reason="fixed rate", actor=None)
-    return changed
+    return sum(map(_recalculate, Instrument.objects.order_by("pk").values_list("pk", flat=True)))
+
+
+@transaction.atomic
+def _recalculate(instrument_id: int) -> bool:
+    instrument = _lock(instrument_id)
+    terms = Terms.objects.filter(instrument=instrument).order_by("-version").first()
+    if terms is None:
+        return False
+    rate = min(max(terms.fixed_rate, terms.min_rate), terms.max_rate)
+    return _apply_rate(instrument, rate, reason="fixed rate", actor=None)
+
+
+def _least_profit_is_countable(terms: Terms) -> None:
+    """Profits are rounded down to the smallest unit: below LEAST_PROFIT_UNITS that takes a visible share."""
+    least = terms.min_stake * terms.min_rate
+    trades = Q(all_instruments=True) | Q(instruments=terms.instrument_id)
+    for entry in BookTerms.objects.filter(trades).select_related("book").distinct():
+        needed = LEAST_PROFIT_UNITS.scaleb(-entry.book.scale)
+        if least < needed:
+            said = (
+                f"The smallest stake {terms.min_stake:f} at the lowest rate {terms.min_rate:f} earns "
+                f"{least:f}; the book {entry.book.code} needs at least {needed:f}."
+            )
+            raise Invalid(said, errors={"min_stake": [said]})
+
+
+def _lock(instrument_id: int) -> Instrument:
+    # Not the key: every placement's foreign key shares that one.
+    return Instrument.objects.select_for_update(no_key=True).get(pk=instrument_id)
 
 
 def _apply_rate(

@@ -1,12 +1,16 @@
 """Deeds are recorded and stay; what must not run is named before it runs; logs keep secrets."""
 
+import logging
+import sys
+
 import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
 from structlog.contextvars import bound_contextvars
+from structlog.stdlib import ProcessorFormatter
 
 from config.core import audit, checks, clock
-from config.core.logs import redact
+from config.core.logs import logging_config, redact
 from config.core.models import AuditEntry
 from kyc.models import User
 
@@ -140,8 +144,29 @@ def test_production_refuses_what_is_convenient_elsewhere(settings):
         ("event", "GET /ws/v1/?ticket=abc.def&x=1", "GET /ws/v1/?ticket=[redacted]&x=1"),
         ("event", "Authorization: Bearer abc.def-x", "Authorization: Bearer [redacted]"),
         ("url", "postgres://app:hunter2@db/x", "postgres://app:[redacted]@db/x"),
+        ("event", "GET /admin/enrol/aB-_9/ 200", "GET /admin/enrol/[redacted]/ 200"),
+        ("path", "/password-reset/MQ/c1x-9f/", "/password-reset/MQ/[redacted]/"),
+        ("event", "GET /password-reset/sent/ 200", "GET /password-reset/sent/ 200"),
+        (
+            "given",
+            {"password": "x", "urls": ["/?code=1", 7]},
+            {"password": "[redacted]", "urls": ["/?code=[redacted]", 7]},
+        ),
         ("event", "nothing to hide", "nothing to hide"),
     ],
 )
 def test_secrets_do_not_reach_the_log(key, value, expected):
     assert redact(None, "info", {key: value}) == {key: expected}
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_tracebacks_are_written_out_before_they_are_redacted(style, settings):
+    config = logging_config(level=settings.LOG_LEVEL, style=style, role=settings.ROLE)
+    given = {k: v for k, v in config["formatters"]["structured"].items() if k != "()"}
+    try:
+        raise ValueError("no such page: /admin/enrol/aB-_9/")
+    except ValueError:
+        record = logging.LogRecord("test", logging.ERROR, "", 1, "%s", ("failed",), sys.exc_info())
+    line = ProcessorFormatter(**given).format(record)
+    assert "ValueError: no such page: /admin/enrol/[redacted]/" in line
+    assert "aB-_9" not in line

@@ -56,9 +56,9 @@ SESSION_COOKIE_NAME = f"{_COOKIE_PREFIX}session"
 CSRF_COOKIE_NAME = f"{_COOKIE_PREFIX}csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 SESSION_COOKIE_AGE = 14 * 24 * 3600
+OPERATOR_SESSION_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ("/admin", "/api/docs"),
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF, NONCE],
@@ -108,7 +108,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "config.policy.ContentPolicy",
     "config.core.middleware.RequestContext",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -163,6 +163,7 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{REDIS_PREFIX}cache",
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
     }
 }
 CHANNEL_LAYERS = {
@@ -194,7 +195,7 @@ AXES_COOLOFF_TIME = "kyc.rules.cool_off"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_USERNAME_CALLABLE = "kyc.rules.locked_name"
-AXES_CLIENT_IP_CALLABLE = "config.core.callers.client_ip"
+AXES_CLIENT_IP_CALLABLE = "config.core.callers.counted_ip"
 AXES_HANDLER = "kyc.lockout.Attempts"
 # Of a failed attempt nothing typed is kept: a recovery code would be as good as a password.
 AXES_SENSITIVE_PARAMETERS = ["username", "email", "ip_address", "code", "csrfmiddlewaretoken", "next"]
@@ -325,6 +326,7 @@ CELERY_BEAT_SCHEDULE = {
     "ledger check, whole": {"task": "ledger.check_all", "schedule": crontab(hour=3, minute=30)},
     "tick partitions and cleanup": {"task": "quotes.maintain_ticks", "schedule": 3600.0},
     "outbox retention": {"task": "core.trim_facts", "schedule": 3600.0},
+    "page session retention": {"task": "kyc.trim_sessions", "schedule": crontab(hour=4, minute=10)},
     "refresh token retention": {"task": "kyc.trim_refresh_tokens", "schedule": crontab(hour=4, minute=0)},
 }
 METRICS_PORT = env.number("METRICS_PORT", 0, 0, 65535)

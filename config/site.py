@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import qrcode
 import qrcode.image.svg
 from django import forms
+from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth import login
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -19,22 +19,21 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView
-from django_otp import login as otp_login
 from django_otp.admin import OTPAdminSite
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.sites import UnfoldAdminSite
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from config import dashboard
-from config.core.callers import client_ip
-from config.core.errors import DomainError
+from config.core.callers import counted_ip
+from config.core.errors import DomainError, TooMany, Unavailable
 from config.core.throttle import Limit, take_all
-from kyc import selectors, services
-from kyc.authentication import check_password
-from kyc.errors import WrongCredentials
+from kyc import services
+from kyc.authentication import check_password, sign_in
 from kyc.models import User
 
-BACKEND = "kyc.authentication.PasswordBackend"
+# One for every reason: another one would tell a stranger that the password was right.
+REFUSAL = "The e-mail address, the password or the code is wrong. Wait a few seconds before you try again."
 ENTRANCE = Limit("console", per_second=0.2, burst=20, per="ip")
 ICONS = {
     "kyc.user": "group",
@@ -91,13 +90,18 @@ class ConsoleSignInForm(AdminAuthenticationForm):
         if self.errors or self.request is None:
             return given
         try:
-            take_all([(ENTRANCE, client_ip(self.request))])
+            take_all([(ENTRANCE, counted_ip(self.request))])
             user = check_password(self.request, email=given["username"], password=given["password"])
-            if not user.is_staff or not selectors.has_otp(user):
-                raise WrongCredentials
-            device = services.verify_otp(user=user, code=given["code"])
-        except DomainError as refusal:
+        except (TooMany, Unavailable) as refusal:
             raise ValidationError(refusal.detail, code=refusal.code) from None
+        except DomainError:
+            raise ValidationError(REFUSAL) from None
+        try:
+            device = services.verify_otp(user=user, code=given["code"]) if user.is_staff else None
+        except DomainError:
+            device = None
+        if device is None:
+            raise ValidationError(REFUSAL)
         user.otp_device = device  # type: ignore[attr-defined]
         self.user_cache = user
         return given
@@ -117,6 +121,13 @@ class Console(UnfoldAdminSite, OTPAdminSite):
             path("live/", self.admin_view(dashboard.live), name="live"),
         ]
         return [*own, *super().get_urls()]
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Sign in; an operator's session is short."""
+        response = super().login(request, extra_context)
+        if request.method == "POST" and isinstance(response, HttpResponseRedirect):
+            request.session.set_expiry(settings.OPERATOR_SESSION_AGE)
+        return response
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Send to the one way a password changes: by mail, ending every other session."""
@@ -149,21 +160,20 @@ def _items(app: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class EnrolForm(forms.Form):
-    """A password, new or present, and the first code of the app."""
+    """A new password and the first code of the app."""
 
-    password = forms.CharField(max_length=1024, strip=False, widget=UnfoldAdminPasswordWidget())
+    password = forms.CharField(
+        label="Choose a password",
+        max_length=1024,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="At least 10 characters. A password of before ends.",
+    )
     code = forms.CharField(
         label="Code the app shows now",
         max_length=10,
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
     )
-
-    def __init__(self, *args: Any, is_new: bool, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        password = self.fields["password"]
-        password.label = "Choose a password" if is_new else "Your password"
-        password.help_text = "At least 10 characters." if is_new else ""
-        password.widget.attrs["autocomplete"] = "new-password" if is_new else "current-password"
 
 
 @method_decorator([sensitive_post_parameters(), never_cache], name="dispatch")
@@ -179,18 +189,13 @@ class Enrol(FormView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Let whoever holds a valid invitation in."""
         try:
-            take_all([(ENTRANCE, client_ip(request))])
+            take_all([(ENTRANCE, counted_ip(request))])
             self.user = services.invited(self.kwargs["token"])
         except DomainError as refusal:
             context = {**self.site.each_context(request), "title": "Invitation", "refusal": refusal}
             return TemplateResponse(request, "console/enrol.html", context, status=refusal.status)
-        waiting = TOTPDevice.objects.filter(user=self.user, confirmed=False).first()
-        self.device = waiting or services.enrol_otp(user=self.user)
+        self.device = services.invited_app(self.user, self.kwargs["token"])
         return super().dispatch(request, *args, **kwargs)
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        """Say whether a password is to be chosen or to be given."""
-        return {**super().get_form_kwargs(), "is_new": not self.user.has_usable_password()}
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         """Show the app's secret as a QR code and in letters."""
@@ -207,8 +212,6 @@ class Enrol(FormView):
         """Accept the invitation, sign in, and show the recovery codes this once."""
         given = form.cleaned_data
         try:
-            if self.user.has_usable_password():
-                check_password(self.request, email=self.user.email, password=given["password"])
             user, device, codes = services.accept_invitation(token=self.kwargs["token"], **given)
         except DomainError as refusal:
             words = refusal.details.get("errors", {}).get("password")
@@ -216,8 +219,7 @@ class Enrol(FormView):
             return self.form_invalid(form)
         # Before signing in: the second factor counts from the next request on.
         context = {**self.site.each_context(self.request), "title": "Recovery codes", "codes": codes}
-        login(self.request, user, backend=BACKEND)
-        otp_login(self.request, device)
+        sign_in(self.request, user, device)
         return TemplateResponse(self.request, "console/enrol.html", context)
 
 

@@ -12,7 +12,8 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.core.console import ConsoleAdmin, ReadOnlyAdmin, ReasonForm, link_to, reasoned_action
-from kyc import selectors, services
+from kyc import rules, selectors, services
+from kyc.errors import CountryUnknown
 from kyc.models import Jurisdiction, RefreshFamily, Restriction, User
 
 
@@ -62,7 +63,7 @@ class CustomerAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": ("email", "country", "born_on", "language", "time_zone")}),
         ("Access", {"fields": ("is_active", "is_staff", "second_factor", "last_login")}),
-        ("Registration", {"fields": ("registered_at", "terms_accepted_at", "email_verified_at")}),
+        ("Registration", {"fields": ("registered_at", "terms_accepted_at")}),
     )
     inlines = (RestrictionInline,)
     actions = ("restrict", "sign_out_everywhere")
@@ -112,12 +113,13 @@ class CustomerAdmin(ReadOnlyAdmin):
         return f"{customer} is restricted: {given['scope']}."
 
     @reasoned_action(
-        description="Revoke mobile sign-ins",
-        effect="Every mobile sign-in of these customers ends, their sockets close; they can sign in again.",
+        description="Sign out everywhere",
+        effect="Every sign-in of these customers ends, in browsers and apps, and their sockets close; they "
+        "can sign in again.",
         icon="logout",
     )
     def sign_out_everywhere(self, request: HttpRequest, customer: User, reason: str) -> str:
-        """End every refresh family."""
+        """End every sign-in."""
         services.sign_out_everywhere(user=customer, reason=reason, actor=operator(request))
         return f"{customer} is signed out."
 
@@ -184,6 +186,13 @@ class JurisdictionForm(forms.ModelForm):
         model = Jurisdiction
         fields = ("country", "is_sanctioned", "allows_real", "licence_reference")
 
+    def clean_country(self) -> str:
+        """Spell a country as the law is looked up by."""
+        country: str = self.cleaned_data["country"].upper()
+        if country not in rules.countries():
+            raise forms.ValidationError(CountryUnknown().detail)
+        return country
+
 
 @admin.register(Jurisdiction)
 class JurisdictionAdmin(ConsoleAdmin):
@@ -206,7 +215,7 @@ class JurisdictionAdmin(ConsoleAdmin):
     def save_model(self, request: HttpRequest, obj: Jurisdiction, form: Any, change: bool) -> None:
         """Save through the service, which keeps the reason."""
         services.change_jurisdiction(
-            country=obj.country.upper(),
+            country=obj.country,
             is_sanctioned=obj.is_sanctioned,
             allows_real=obj.allows_real,
             licence_reference=obj.licence_reference,

@@ -5,20 +5,26 @@ from hashlib import sha256
 from typing import Any
 
 from axes.models import AccessAttempt
-from django.contrib.auth import authenticate
+from django.conf import settings
+from django.contrib.auth import authenticate, login
 from django.contrib.auth.backends import ModelBackend
 from django.core.cache import cache
 from django.http import HttpRequest
+from django_otp import login as otp_login
+from django_otp.models import Device
+from redis.exceptions import RedisError
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
 from config.core import clock
-from config.core.callers import client_ip
+from config.core.callers import counted_ip
+from config.core.errors import Unavailable
 from kyc import rules, selectors
 from kyc.errors import SignInRestricted, TokenInvalid, TooManyAttempts, WrongCredentials
 from kyc.models import User
 from kyc.tokens import Claims, decode
 
+BACKEND = "kyc.authentication.PasswordBackend"
 LOCK_OUTS_REMEMBERED_SECONDS = 24 * 3600
 
 
@@ -37,11 +43,11 @@ def check_password(request: HttpRequest, *, email: str, password: str) -> User:
     """Return whose password this is.
 
     Takes the same time for an unknown address. Raises WrongCredentials; TooManyAttempts while this address is
-    locked for this name; SignInRestricted, only to somebody who knows the password.
+    locked for this name; SignInRestricted, only to somebody who knows the password; Unavailable.
     """
     name = rules.locked_name(request, {"email": email})
-    counter = "lock-outs:" + sha256(f"{name}|{client_ip(request)}".encode()).hexdigest()
-    request.lock_outs = cache.get(counter, 0)  # type: ignore[attr-defined]
+    counter = "lock-outs:" + sha256(f"{name}|{counted_ip(request)}".encode()).hexdigest()
+    request.lock_outs = _lock_outs(counter)  # type: ignore[attr-defined]
     user = authenticate(request, email=rules.normalised_email(email), password=password)
     if isinstance(user, User):
         if not selectors.may_sign_in(user):
@@ -56,10 +62,29 @@ def check_password(request: HttpRequest, *, email: str, password: str) -> User:
     raise TooManyAttempts(retry_after_seconds=_seconds_locked(request, name))
 
 
+def _lock_outs(counter: str) -> int:
+    try:
+        return cache.get(counter, 0)
+    except RedisError:
+        # Without the count a lock would open too early.
+        raise Unavailable(
+            "Nobody can sign in right now. Try again in a moment.", retry_after_seconds=2
+        ) from None
+
+
 def _seconds_locked(request: HttpRequest, name: str | None) -> int:
-    last = AccessAttempt.objects.filter(username=name, ip_address=client_ip(request)).first()
+    last = AccessAttempt.objects.filter(username=name, ip_address=counted_ip(request)).first()
     since = (clock.now() - last.attempt_time).total_seconds() if last else 0
     return max(1, round(rules.cool_off(request).total_seconds() - since))
+
+
+def sign_in(request: HttpRequest, user: User, device: Device | None = None) -> None:
+    """Open a page session, verified by the app whose code was given; an operator's is short."""
+    login(request, user, backend=BACKEND)
+    if device is not None:
+        otp_login(request, device)
+    if user.is_staff:
+        request.session.set_expiry(settings.OPERATOR_SESSION_AGE)
 
 
 # --- Tokens -------------------------------------------------------------------------------------------

@@ -90,6 +90,11 @@ class InvitationInvalid(Refused):
     title = _("This invitation was used or has expired")
 
 
+class CountryUnknown(Invalid):
+    code = "country_unknown"
+    title = _("There is no country with these two letters")
+
+
 class RestrictionInvalid(Invalid):
     code = "restriction_invalid"
     title = _("The restriction needs a reason and an end in the future")

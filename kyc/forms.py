@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import SetPasswordForm
+from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext_lazy as _
 
 from config.core.errors import DomainError
@@ -84,6 +85,11 @@ class PasswordResetForm(forms.Form):
 
 
 class NewPasswordForm(SetPasswordForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.validators.append(MaxLengthValidator(PASSWORD_LENGTH))
+
     def save(self, commit: bool = True) -> User:
         services.reset_password(user=self.user, password=self.cleaned_data["new_password1"])
         return self.user

@@ -53,12 +53,6 @@ def may_sign_in(user: User) -> bool:
     return people_who_may_sign_in().filter(pk=user.pk).exists()
 
 
-def may_trade(user: User) -> bool:
-    """Tell whether a person may place orders at this moment."""
-    barred = live_restrictions().filter(customer=OuterRef("pk"), scope=Restriction.Scope.TRADING)
-    return people_who_may_sign_in().filter(~Exists(barred), pk=user.pk).exists()
-
-
 def person_of_session(user_id: int) -> User | None:
     """Return whom a session belongs to, unless he may not sign in any more."""
     return people_who_may_sign_in().filter(pk=user_id).first()

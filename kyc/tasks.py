@@ -21,6 +21,12 @@ def trim_refresh_tokens() -> None:
     services.trim_refresh_tokens()
 
 
+@shared_task(name="kyc.trim_sessions")
+def trim_sessions() -> None:
+    """Forget page sessions and invitations that have ended."""
+    services.trim_sessions()
+
+
 @shared_task(name="kyc.send_password_reset", **MAIL_RETRIES)
 def send_password_reset(email: str) -> None:
     """Send the link if the address has an account; looked up here, so that the page always takes as long."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import login, logout, views
+from django.contrib.auth import logout, views
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, resolve_url
 from django.urls import reverse, reverse_lazy
@@ -13,17 +13,15 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView, TemplateView
-from django_otp import login as otp_login
 
 from config.core import clock
-from config.core.callers import client_ip
+from config.core.callers import counted_ip
 from config.core.errors import DomainError
 from config.core.throttle import Limit, take_all
 from kyc import api, forms, selectors, services, tasks
-from kyc.authentication import check_password, session_name
+from kyc.authentication import check_password, session_name, sign_in
 from kyc.models import User
 
-BACKEND = "kyc.authentication.PasswordBackend"
 # Between the password and the code of the second factor.
 PENDING, PENDING_SECONDS = "sign-in pending", 300
 RESET = Limit("password-reset", per_second=1 / 60, burst=5, per="ip")
@@ -31,7 +29,7 @@ RESET = Limit("password-reset", per_second=1 / 60, burst=5, per="ip")
 
 def take(limit: Limit, request: HttpRequest) -> None:
     """Count a page's request as the API counts its own; raise TooMany."""
-    take_all([(limit, client_ip(request))])
+    take_all([(limit, counted_ip(request))])
 
 
 def onward(request: HttpRequest) -> str:
@@ -89,7 +87,7 @@ class SignIn(Page):
             self.request.session.cycle_key()
             self.request.session[PENDING] = {"user": user.pk, "at": clock.now().timestamp()}
             return redirect(f"{reverse('kyc:sign-in-code')}?{self.request.GET.urlencode()}")
-        login(self.request, user, backend=BACKEND)
+        sign_in(self.request, user)
         return HttpResponseRedirect(onward(self.request))
 
 
@@ -118,8 +116,7 @@ class SignInCode(Page):
         if user is None:
             return redirect("kyc:sign-in")
         device = services.verify_otp(user=user, code=form.cleaned_data["code"])
-        login(self.request, user, backend=BACKEND)
-        otp_login(self.request, device)
+        sign_in(self.request, user, device)
         self.request.session.pop(PENDING, None)
         return HttpResponseRedirect(onward(self.request))
 
@@ -134,7 +131,7 @@ class SignUp(Page):
         """Register and sign in."""
         take(api.SIGN_UP, self.request)
         user = services.register_customer(**form.cleaned_data)
-        login(self.request, user, backend=BACKEND)
+        sign_in(self.request, user)
         return HttpResponseRedirect(onward(self.request))
 
 

@@ -77,7 +77,8 @@ def later(delta: timedelta) -> AbstractContextManager[None]:
 
 def code_of(device: TOTPDevice, *, ahead: int = 0) -> str:
     """Return the code an app shows now, or so many steps ahead; a code works once."""
-    device.refresh_from_db()
+    if device.pk:
+        device.refresh_from_db()
     totp = TOTP(device.bin_key, device.step, device.t0, device.digits, device.drift)
     totp.time = time.time() + ahead * device.step
     return f"{totp.token():06d}"
@@ -141,6 +142,7 @@ def olga(db: None) -> User:
     """The operator, with an authenticator app in force."""
     user, _ = services.invite_operator(email="olga@example.com")
     user.set_password(PASSWORD)
-    user.save(update_fields=["password"])
+    user.is_staff = user.is_superuser = True
+    user.save(update_fields=["password", "is_staff", "is_superuser"])
     enrolled(user)
     return user

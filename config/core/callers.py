@@ -11,6 +11,18 @@ def client_ip(request: Any) -> str:
     return address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
+def counted_ip(request: Any) -> str:
+    """Return the caller's address as callers are counted."""
+    return counted(client_ip(request))
+
+
+def counted(address: str) -> str:
+    """Return what an address counts as: of IPv6 its /64, because who has one address there has 2^64."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False).network_address)
+
+
 def address(peer: str, forwarded: str) -> str:
     """Return the caller's address from the connection's peer and its X-Forwarded-For."""
     address = peer

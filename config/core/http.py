@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import ipaddress
 import logging
 import re
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from rest_framework.views import APIView
 from structlog.contextvars import get_contextvars
 
 from config.core import wire
-from config.core.callers import client_ip
+from config.core.callers import counted_ip
 from config.core.errors import (
     Broken,
     Conflict,
@@ -88,10 +87,7 @@ class ApiView(APIView):
 def _counted(request: Request, limit: Limit) -> str:
     if limit.per == "user" and request.user.is_authenticated:
         return f"u{request.user.pk}"
-    address = client_ip(request)
-    if ":" in address:  # who has one IPv6 address has 2^64 of them
-        address = str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
-    return address
+    return counted_ip(request)
 
 
 # --- Refusals -----------------------------------------------------------------------------------------

@@ -44,6 +44,10 @@ class Migration(migrations.Migration):
                 ("is_staff", models.BooleanField(default=False)),
                 ("registered_at", models.DateTimeField()),
                 (
+                    "sign_outs",
+                    models.PositiveIntegerField(default=0, help_text="How often every sign-in was ended."),
+                ),
+                (
                     "groups",
                     models.ManyToManyField(
                         blank=True,

@@ -1,6 +1,12 @@
 """Every write about people, one function per use case."""
 
-from kyc.services.operators import accept_invitation, change_jurisdiction, invite_operator, invited
+from kyc.services.operators import (
+    accept_invitation,
+    change_jurisdiction,
+    invite_operator,
+    invited,
+    invited_app,
+)
 from kyc.services.otp import confirm_otp, disable_otp, enrol_otp, verify_otp
 from kyc.services.people import change_profile, register_customer, reset_password
 from kyc.services.restrictions import lift_restriction, restrict
@@ -13,6 +19,7 @@ from kyc.services.sessions import (
     sign_out,
     sign_out_everywhere,
     trim_refresh_tokens,
+    trim_sessions,
 )
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "enrol_otp",
     "invite_operator",
     "invited",
+    "invited_app",
     "issue_tokens",
     "lift_restriction",
     "refresh_tokens",
@@ -36,5 +44,6 @@ __all__ = [
     "sign_out",
     "sign_out_everywhere",
     "trim_refresh_tokens",
+    "trim_sessions",
     "verify_otp",
 ]

@@ -8,29 +8,30 @@ from django.contrib.auth import password_validation
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.crypto import salted_hmac
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from config.core import audit, clock
 from kyc import rules
-from kyc.errors import InvitationInvalid, PasswordWeak
+from kyc.errors import CountryUnknown, InvitationInvalid, PasswordWeak, WrongOtp
 from kyc.models import Invitation, Jurisdiction, User
-from kyc.services.otp import prepared_app, put_into_force
+from kyc.services.otp import put_into_force
+from kyc.services.sessions import sign_out_everywhere
 
 INVITATION_LIFETIME = timedelta(days=3)
 
 
 @transaction.atomic
 def invite_operator(*, email: str, actor: User | None = None) -> tuple[User, str]:
-    """Make somebody staff, creating him without a password, and return him and a one-time enrolment token.
+    """Invite somebody to the staff, creating him without a password; return him and a one-time token.
 
-    The token works once, for three days, and replaces earlier ones. It is stored hashed.
+    Nobody becomes staff by it: a stranger may have registered the address, and only who reads its mail holds
+    the token. It works once, for three days, replaces earlier ones, and is stored hashed.
     """
     user, _ = User.objects.get_or_create(
         email=rules.normalised_email(email),
         defaults={"registered_at": clock.now(), "password": make_password(None)},
     )
-    User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
-    user.refresh_from_db()
     token = secrets.token_urlsafe(32)
     now = clock.now()
     Invitation.objects.filter(user=user, used_at=None).update(used_at=now)
@@ -53,31 +54,41 @@ def invited(token: str) -> User:
     return invitation.user
 
 
-def accept_invitation(*, token: str, password: str, code: str) -> tuple[User, TOTPDevice, list[str]]:
-    """Give an invited person a password, unless he has one, and his app; use the invitation up.
+def invited_app(user: User, token: str) -> TOTPDevice:
+    """Return the authenticator app an invitation brings, not stored: only its token tells the secret."""
+    secret = salted_hmac("kyc.invited-app", token, algorithm="sha256").hexdigest()[:40]
+    return TOTPDevice(user=user, name="authenticator app", key=secret, confirmed=False)
 
-    Returns him, the app and his recovery codes. Raises InvitationInvalid, PasswordWeak, or what `confirm_otp`
-    does.
+
+def accept_invitation(*, token: str, password: str, code: str) -> tuple[User, TOTPDevice, list[str]]:
+    """Make an invited person staff with a new password and the invitation's app; use the invitation up.
+
+    What the account had before ends: password, apps, recovery codes, sessions and tokens. Returns him, the
+    app and his recovery codes. Raises InvitationInvalid, PasswordWeak or WrongOtp.
     """
     user = invited(token)
-    if not user.has_usable_password():
-        try:
-            password_validation.validate_password(password, user)
-        except ValidationError as refused:
-            raise PasswordWeak(errors={"password": list(refused.messages)}) from None
-    device = prepared_app(user=user, code=code)
-    return user, device, _accept(user, token, password, device)
+    try:
+        password_validation.validate_password(password, user)
+    except ValidationError as refused:
+        raise PasswordWeak(errors={"password": list(refused.messages)}) from None
+    return _accept(user.pk, token, password, code)
 
 
 @transaction.atomic
-def _accept(user: User, token: str, password: str, device: TOTPDevice) -> list[str]:
+def _accept(pk: int, token: str, password: str, code: str) -> tuple[User, TOTPDevice, list[str]]:
     if not Invitation.objects.filter(token_sha256=_digest(token), used_at=None).update(used_at=clock.now()):
         raise InvitationInvalid
-    if not user.has_usable_password():
-        user.set_password(password)
-        user.save(update_fields=["password"])
+    user = User.objects.select_for_update().get(pk=pk)
+    device = invited_app(user, token)
+    if not device.verify_token("".join(code.split())):
+        raise WrongOtp
+    user.set_password(password)
+    user.is_staff = user.is_superuser = True
+    user.save(update_fields=["password", "is_staff", "is_superuser"])
+    sign_out_everywhere(user=user, reason="enrolled as operator")
+    user.refresh_from_db()
     audit.record(actor=user, action="operator.enrolled", target=user)
-    return put_into_force(user, device)
+    return user, device, put_into_force(user, device)
 
 
 @transaction.atomic
@@ -90,7 +101,10 @@ def change_jurisdiction(
     actor: User | None,
     reason: str = "",
 ) -> Jurisdiction:
-    """Say what the law of a country allows from the next registration on."""
+    """Say what the law of a country allows from the next registration on; raise CountryUnknown."""
+    country = country.strip().upper()
+    if country not in rules.countries():
+        raise CountryUnknown
     before = Jurisdiction.objects.filter(pk=country).values().first()
     after = {
         "is_sanctioned": is_sanctioned,

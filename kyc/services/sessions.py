@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib import import_module
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F, Q
 
 from config.core import audit, clock, outbox
 from config.core.ids import new_id
 from kyc import selectors
 from kyc.errors import SignInRestricted, TokenInvalid, TokenReused
 from kyc.facts import CustomerSignedOut
-from kyc.models import RefreshFamily, RefreshToken, User
+from kyc.models import Invitation, RefreshFamily, RefreshToken, User
 from kyc.tokens import Claims, decode, encode
 
 # A used token is kept as long as its reuse can be told from a forgery.
@@ -113,10 +115,11 @@ def end_page_session(*, user: User, session: str) -> None:
 
 @transaction.atomic
 def sign_out_everywhere(*, user: User, reason: str, actor: User | None = None) -> None:
-    """End every refresh family of a person and close his sockets; audited when an operator does it.
+    """End every page session and refresh family of a person, for good, and close his sockets.
 
-    Page sessions end by themselves: a changed password or a restriction makes them invalid.
+    Audited when an operator does it.
     """
+    User.objects.filter(pk=user.pk).update(sign_outs=F("sign_outs") + 1)
     RefreshFamily.objects.filter(user=user, revoked_at=None).update(
         revoked_at=clock.now(), revoked_because=reason[:40]
     )
@@ -139,3 +142,10 @@ def trim_refresh_tokens() -> int:
     deleted, _ = RefreshToken.objects.filter(expires_at__lt=before).delete()
     RefreshFamily.objects.filter(tokens=None, created_at__lt=before).delete()
     return deleted
+
+
+@transaction.atomic
+def trim_sessions() -> None:
+    """Forget expired page sessions, and invitations used or expired."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    Invitation.objects.filter(Q(expires_at__lt=clock.now()) | ~Q(used_at=None)).delete()

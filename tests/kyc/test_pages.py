@@ -1,13 +1,17 @@
 import re
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user
+from django.contrib.sessions.models import Session
 from django.core import mail
 
+from config.core import clock
 from config.core.models import AuditEntry, Fact
 from kyc import services, tasks
-from kyc.models import RefreshFamily, User
-from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled
+from kyc.forms import NewPasswordForm
+from kyc.models import Invitation, RefreshFamily, User
+from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled, later
 
 pytestmark = pytest.mark.django_db
 SIGN_UP = {
@@ -147,3 +151,32 @@ def test_a_customer_changes_his_language_and_zone_and_nothing_else(bob):
 
 def test_the_clock_is_for_everybody(client, db):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", client.get("/api/v1/time").json()["now"])
+
+
+def test_a_megabyte_is_no_new_password(bob):
+    long = "correct horse " * 100
+    form = NewPasswordForm(bob, {"new_password1": long, "new_password2": long})
+    assert not form.is_valid()
+    assert "at most 1024 characters" in str(form.errors["new_password1"])
+
+
+def test_what_has_ended_is_forgotten(bob):
+    living, ended = browser_for(bob), browser_for(bob)
+    Session.objects.filter(pk=ended.session.session_key).update(
+        expire_date=clock.now() - timedelta(seconds=1)
+    )
+    services.invite_operator(email="new@example.com")
+    services.invite_operator(email="new@example.com")
+    tasks.trim_sessions()
+    assert [session.pk for session in Session.objects.all()] == [living.session.session_key]
+    assert Invitation.objects.get().used_at is None
+    with later(timedelta(days=4)):
+        tasks.trim_sessions()
+    assert not Invitation.objects.exists()
+
+
+def test_nobody_is_registered_without_an_account(sandbox, client):
+    answer = client.post("/sign-up/", SIGN_UP)
+    assert "No account can be opened right now" in answer.content.decode()
+    assert not User.objects.exists()
+    assert whoever(client) is None

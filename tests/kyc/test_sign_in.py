@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+import redis
 from axes.models import AccessAttempt
 
 from config.core import clock
@@ -135,3 +136,32 @@ def test_an_unknown_address_costs_a_hash_as_well(bob, monkeypatch):
     sign_in(email="nobody@example.com")
     sign_in(password="wrong")
     assert hashed == ["new", "known"]
+
+
+def test_an_ipv6_household_counts_as_one(bob, client):
+    for n in range(5):
+        sign_in(password="wrong", address=f"2001:db8:1:2::{n:x}")
+    assert AccessAttempt.objects.get().ip_address == "2001:db8:1:2::"
+    locked = sign_in(address="2001:db8:1:2:ffff::1")
+    assert (locked.status_code, locked.json()["code"]) == (429, "too_many_attempts")
+    assert 290 <= int(locked["Retry-After"]) <= 300
+    assert sign_in(address="2001:db8:1:3::1").status_code == 200
+    pages = [
+        client.post("/password-reset/", {"email": "x@example.com"}, REMOTE_ADDR=f"2001:db8:9::{n:x}")
+        for n in range(6)
+    ]
+    assert [page.status_code for page in pages] == [302] * 5 + [429]
+
+
+def test_without_redis_every_door_says_so_in_words(bob, olga, client, monkeypatch):
+    def away(*_args, **_more):
+        raise redis.ConnectionError
+
+    monkeypatch.setattr("kyc.authentication.cache.get", away)
+    page = client.post("/sign-in/", {"email": "bob@example.com", "password": PASSWORD})
+    assert (page.status_code, page["Retry-After"]) == (503, "2")
+    assert "Nobody can sign in right now" in page.content.decode()
+    typed = {"username": "olga@example.com", "password": PASSWORD, "code": "000000"}
+    assert "Nobody can sign in right now" in client.post("/admin/login/", typed).content.decode()
+    assert (sign_in().status_code, sign_in().json()["code"]) == (503, "unavailable")
+    assert "_auth_user_id" not in client.session

@@ -10,12 +10,14 @@ from django.contrib import admin
 from django.core.management import call_command
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.admin import OTPAdminSite
 
 from config.core import clock
 from config.core.models import AuditEntry, Fact
 from kyc import services
-from kyc.models import Jurisdiction, RefreshFamily, Restriction, User
+from kyc.errors import CountryUnknown, TokenInvalid
+from kyc.models import Jurisdiction, RecoveryCode, RefreshFamily, Restriction, User
 from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck, Transfer
 from quotes.models import Instrument
 from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled, later
@@ -46,7 +48,8 @@ def house(monkeypatch, tmp_path, settings):
     """A seeded platform with one row at least of everything the console shows."""
     settings.DATA_DIR = tmp_path
     call_command("seed_platform")
-    trader, operator = User.objects.get(is_staff=False), User.objects.get(is_staff=True)
+    trader = User.objects.get(email="trader@tickhouse.example")
+    operator = User.objects.get(email="operator@tickhouse.example")
     services.issue_tokens(user=trader)
     services.restrict(customer=trader, scope="trading", reason="test", actor=operator)
     account, instrument = Account.objects.filter(owner=trader)[0], Instrument.objects.get(symbol="VOL100")
@@ -252,7 +255,7 @@ def test_staff_enter_with_all_three_and_nobody_else(olga, bob, client):
     assert client.get("/admin/").status_code == 200
     customer, his = Client(), enrolled(bob)
     answer = sign_in(customer, "bob@example.com", code_of(his))
-    assert "e-mail address or the password is wrong" in answer.content.decode()
+    assert "password or the code is wrong" in answer.content.decode()
     assert customer.get("/admin/").status_code == 302
     his.refresh_from_db()
     assert his.last_t == -1, "a customer's code is not even tried"
@@ -278,14 +281,13 @@ def test_an_invitation_works_once(client, db):
     user, token = services.invite_operator(email="new@example.com")
     url = f"/admin/enrol/{token}/"
     assert client.get(url).status_code == 200
-    device = user.totpdevice_set.get()
+    device = services.invited_app(user, token)
     weak = client.post(url, {"password": "1234567890", "code": code_of(device)})
     assert "entirely numeric" in weak.content.decode()
     wrong = client.post(url, {"password": PASSWORD, "code": "000000"})
     assert "wrong or was used" in wrong.content.decode()
-    assert not user.totpdevice_set.get().confirmed
-    device.refresh_from_db()
-    device.throttle_reset()
+    user.refresh_from_db()
+    assert (user.is_staff, user.has_usable_password(), user.totpdevice_set.count()) == (False, False, 0)
     done = client.post(url, {"password": PASSWORD, "code": code_of(device)})
     assert done.content.decode().count("<li>") == 10
     assert client.get("/admin/").status_code == 200
@@ -302,3 +304,91 @@ def test_a_second_invitation_replaces_the_first_and_expires(client, db):
     with later(timedelta(days=3, seconds=1)):
         assert client.get(f"/admin/enrol/{second}/").status_code == 422
     assert client.get(f"/admin/enrol/{second}/").status_code == 200
+
+
+def test_who_registered_an_operator_s_address_before_him_gains_nothing(bob):
+    stranger, mobile = browser_for(bob), client_for(bob)
+    his, pair = enrolled(bob), services.issue_tokens(user=bob)
+    RecoveryCode.objects.create(user=bob, code_hash="his")
+    prepared = services.enrol_otp(user=bob)
+    user, token = services.invite_operator(email="BOB@example.com")
+    assert user == bob
+    bob.refresh_from_db()
+    assert (bob.is_staff, bob.is_superuser) == (False, False)
+    session = stranger.session
+    session[DEVICE_ID_SESSION_KEY] = his.persistent_id
+    session.save()
+    assert stranger.get("/admin/").status_code == 302
+    url, new = f"/admin/enrol/{token}/", "a-password-of-his-own"
+    invitee = Client()
+    assert prepared.config_url not in invitee.get(url).content.decode()
+    refused = invitee.post(url, {"password": new, "code": code_of(prepared)})
+    assert "wrong or was used" in refused.content.decode()
+    code = code_of(services.invited_app(bob, token))
+    assert invitee.post(url, {"password": new, "code": code}).content.decode().count("<li>") == 10
+    bob.refresh_from_db()
+    assert (bob.is_staff, bob.is_superuser) == (True, True)
+    assert bob.check_password(new)
+    assert [device.pk for device in bob.totpdevice_set.all()] == [bob.totpdevice_set.get(confirmed=True).pk]
+    assert not bob.totpdevice_set.filter(pk__in=[his.pk, prepared.pk]).exists()
+    assert not RecoveryCode.objects.filter(user=bob, code_hash="his").exists()
+    assert invitee.get("/admin/").status_code == 200
+    assert stranger.get("/admin/").status_code == 302
+    assert stranger.get("/api/v1/me").status_code == mobile.get("/api/v1/me").status_code == 401
+    with pytest.raises(TokenInvalid):
+        services.refresh_tokens(refresh=pair.refresh)
+
+
+def test_the_console_does_not_tell_that_the_password_was_right(olga, client):
+    refusals = []
+    for password, code in ((PASSWORD, "000000"), ("wrong", "000000"), (PASSWORD, "000001")):
+        typed = {"username": "olga@example.com", "password": password, "code": code}
+        refusals.append(client.post("/admin/login/", typed).context["form"].non_field_errors())
+    services.restrict(customer=olga, scope="sign_in", reason="test", actor=olga)
+    typed["password"] = PASSWORD
+    refusals.append(client.post("/admin/login/", typed).context["form"].non_field_errors())
+    assert refusals == [refusals[0]] * 4
+
+
+def test_an_operator_s_session_is_short_by_whatever_door(olga, bob, client):
+    device = olga.totpdevice_set.get()
+    assert sign_in(client, "olga@example.com", code_of(device)).status_code == 302
+    assert client.session.get_expiry_age() == 8 * 3600
+    other = Client()
+    other.post("/sign-in/", {"email": "olga@example.com", "password": PASSWORD})
+    other.post("/sign-in/code/", {"code": code_of(device, ahead=1)})
+    assert other.session["_auth_user_id"] == str(olga.pk)
+    assert other.session.get_expiry_age() == 8 * 3600
+    customer = Client()
+    customer.post("/sign-in/", {"email": "bob@example.com", "password": PASSWORD})
+    assert customer.session.get_expiry_age() == 14 * 24 * 3600
+
+
+def test_a_country_is_stored_as_it_is_looked_up(house, olga):
+    verified = browser_for(olga, verified=True)
+    url = reverse("admin:kyc_jurisdiction_add")
+    law = {"allows_real": "on", "licence_reference": "L-9", "reason": "licensed"}
+    assert verified.post(url, {**law, "country": "es"}).status_code == 302
+    assert Jurisdiction.objects.get(licence_reference="L-9").pk == "ES"
+    unknown = verified.post(url, {**law, "country": "XX"})
+    assert "no country with these" in unknown.content.decode()
+    with pytest.raises(CountryUnknown):
+        services.change_jurisdiction(
+            country="XX", is_sanctioned=True, allows_real=False, licence_reference="", actor=olga
+        )
+    assert not Jurisdiction.objects.filter(pk="XX").exists()
+
+
+def test_every_page_carries_a_content_policy(olga, client):
+    def scripts(path, browser=client):
+        policy = dict(part.split(" ", 1) for part in browser.get(path)["Content-Security-Policy"].split("; "))
+        assert policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+        assert policy["default-src"] == policy["form-action"] == "'self'"
+        return policy["script-src"]
+
+    assert scripts("/admin/login/") == "'self' 'unsafe-eval'"
+    assert scripts("/admin/", browser_for(olga, verified=True)) == "'self' 'unsafe-eval'"
+    assert scripts("/api/docs") == "'self' 'unsafe-inline'"
+    assert "unsafe" not in scripts("/administration/")
+    assert "unsafe" not in scripts("/sign-in/")
+    assert "Content-Security-Policy" not in client.get("/api/v1/time")

@@ -15,6 +15,7 @@ CODES = {
     "conflict": 409,
     "contract_not_offered": 422,
     "country_not_served": 422,
+    "country_unknown": 400,
     "customer_restricted": 403,
     "duration_out_of_range": 422,
     "email_taken": 409,

@@ -13,6 +13,11 @@ def now() -> datetime:
     return _read() if _read is not None else datetime.now(UTC)
 
 
+def is_replaced() -> bool:
+    """Tell whether this process stands at a time of its own."""
+    return _read is not None
+
+
 @contextmanager
 def ticking(read: Callable[[], datetime]) -> Iterator[None]:
     """Replace the clock of this process, for tests and replays at their own time."""

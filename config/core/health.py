@@ -81,8 +81,8 @@ def _complaint(future: "Future[str]") -> str:
     return future.result()
 
 
-def _database() -> str:
-    """Ask the database for its clock: the one place where it is compared with ours."""
+def clock_offset() -> float:
+    """Return the seconds by which our clock is certainly off the database's, where alone it is compared."""
     parameters = connections["default"].get_connection_params()
     parameters = {key: parameters[key] for key in _ADDRESS if key in parameters}
     with psycopg.connect(**parameters, connect_timeout=2, autocommit=True) as connection:
@@ -92,6 +92,11 @@ def _database() -> str:
     # Its reading lies between ours; only what sticks out is certainly an offset.
     offset = max((before - there).total_seconds(), (there - after).total_seconds(), 0.0)
     CLOCK_OFFSET.set(offset)
+    return offset
+
+
+def _database() -> str:
+    offset = clock_offset()
     return "" if offset <= LARGEST_CLOCK_OFFSET_SECONDS else f"clock is {offset:.3f} s off the database's"
 
 

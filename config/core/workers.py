@@ -13,12 +13,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from config.core import health
+from config.core import clock, health
 from config.core.leader import Leadership
 
 logger = logging.getLogger(__name__)
 # What passes by itself: the database or Redis is away, or an answer took too long.
 TRANSIENT = (OperationalError, InterfaceError, psycopg.OperationalError, redis.RedisError, ConnectionError)
+CLOCK_SECONDS = 2.0
 
 
 class Stop:
@@ -73,6 +74,23 @@ def close_connections() -> None:
             connection.connection = None
 
 
+class ClockWatch:
+    """Compares this process's clock with the database's every few seconds; a replaced one is never wrong."""
+
+    def __init__(self) -> None:
+        self._due, self._is_wrong = 0.0, False
+
+    def is_wrong(self) -> bool:
+        """Tell whether nothing may be written by this clock; raise psycopg.OperationalError."""
+        if not clock.is_replaced() and time.monotonic() >= self._due:
+            offset = health.clock_offset()
+            self._is_wrong = offset > health.LARGEST_CLOCK_OFFSET_SECONDS
+            self._due = time.monotonic() + CLOCK_SECONDS
+            if self._is_wrong:
+                logger.critical("clock is %.3f s off the database's: standing still", offset)
+        return self._is_wrong
+
+
 def run(
     step: Callable[[], bool],
     *,
@@ -83,13 +101,19 @@ def run(
 ) -> None:
     """Call `step` until asked to stop: again at once while it returns True, else after `idle_seconds`.
 
-    With `leadership` it is called only while leading, and `elected` once at the start of each reign. What
-    passes by itself (TRANSIENT) is logged and waited out; every other exception ends the process.
+    With `leadership` it is called only while leading, and `elected` once at the start of each reign. With a
+    wrong clock it is not called, and nobody led. What passes by itself (TRANSIENT) is logged and waited out;
+    every other exception ends the process.
     """
-    backoff, leads = Backoff(), leadership is None
+    backoff, leads, watch = Backoff(), leadership is None, ClockWatch()
     while not stop:
         try:
             health.alive()
+            if watch.is_wrong():
+                if leadership is not None:
+                    leadership.release()
+                stop.wait(CLOCK_SECONDS)
+                continue
             if leadership is not None and not leadership.holds():
                 leads = False
                 if not leadership.acquire(wait_seconds=1):

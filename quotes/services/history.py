@@ -1,11 +1,11 @@
 """The past of an instrument: who may not change it while it decides, and how a gap in it is recorded."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
-from config.core import clock
+from config.core import clock, health
 from config.core.errors import Broken
 from quotes.errors import Deposed
 from quotes.models import Gap, Watermark
@@ -36,8 +36,10 @@ def record_gap(
     """Record that the prices since the watermark up to `ends_at` cannot be proved, and move it there.
 
     Nothing is decided meanwhile, and a tick that comes later with `at <= ends_at` is late. None when the
-    watermark has already passed `ends_at`. With an `epoch` raises Deposed unless it is still in force.
+    watermark has already passed `ends_at`. With an `epoch` raises Deposed unless it is still in force. Raises
+    Broken for an end that has not come by the database's clock: no price could be written until then.
     """
+    _refuse_the_future(ends_at)
     history_lock([instrument_id], exclusive=True)
     watermark = Watermark.objects.select_for_update(no_key=True).get(instrument_id=instrument_id)
     if epoch is not None and watermark.epoch != epoch:
@@ -54,3 +56,13 @@ def record_gap(
     watermark.at = ends_at
     watermark.save(update_fields=["at"])
     return gap
+
+
+def _refuse_the_future(ends_at: datetime) -> None:
+    if clock.is_replaced():
+        return
+    tolerance = timedelta(seconds=health.LARGEST_CLOCK_OFFSET_SECONDS)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s <= clock_timestamp()", [ends_at - tolerance])
+        if not cursor.fetchone()[0]:
+            raise Broken(f"a gap up to {clock.iso(ends_at)} ends in the future")

@@ -11,8 +11,59 @@ from itertools import pairwise
 import pytest
 from django.db import OperationalError
 
-from config.core import workers
+from config.core import clock, health, workers
 from config.core.workers import Backoff, Stop, run
+
+
+@pytest.fixture(autouse=True)
+def right_clock(monkeypatch):
+    """Most tests here have no database to compare with."""
+    monkeypatch.setattr(health, "clock_offset", lambda: 0.0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_a_wrong_clock_nothing_is_done_and_nobody_is_led(monkeypatch, caplog):
+    from config.core.leader import Leadership
+
+    offsets = [0.0, 0.051, 0.3, 0.05]
+    monkeypatch.setattr(health, "clock_offset", lambda: offsets.pop(0))
+    monkeypatch.setattr(workers, "CLOCK_SECONDS", 0)
+    leadership, stop, seen = Leadership("clock"), Stop(), []
+
+    def step():
+        seen.append(len(offsets))
+        if len(seen) == 2:
+            stop.request()
+        return True
+
+    def elected():
+        seen.append("elected")
+
+    run(step, idle_seconds=0, stop=stop, leadership=leadership)
+    assert seen == [3, 0]
+    assert [record.levelname for record in caplog.records] == ["CRITICAL", "CRITICAL"]
+    seen.clear()
+    offsets.extend([0.0, 1.0, 0.0])
+    stop = Stop()
+    monkeypatch.setattr(
+        leadership, "release", lambda: seen.append("released") or Leadership.release(leadership)
+    )
+
+    def once_more():
+        seen.append("step")
+        if len(seen) > 4:
+            stop.request()
+        return True
+
+    run(once_more, idle_seconds=0, stop=stop, leadership=leadership, elected=elected)
+    assert seen == ["elected", "step", "released", "elected", "step", "released"]
+
+
+def test_a_replaced_clock_is_not_compared(monkeypatch):
+    monkeypatch.setattr(health, "clock_offset", lambda: 1 / 0)
+    instant = clock.now()
+    with clock.ticking(lambda: instant):
+        assert not workers.ClockWatch().is_wrong()
 
 
 def test_it_goes_on_at_once_while_there_is_more_and_rests_when_there_is_not():

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from config.core import clock
 from config.core.errors import Broken
 from quotes import selectors
 from quotes.errors import Deposed, PartitionMissing
@@ -147,6 +148,14 @@ def test_a_gap_never_contradicts_what_is_settled(eurusd: Instrument, epoch: int)
     assert record_gap(instrument_id=eurusd.pk, ends_at=at(5), reason="feed_down") is None
     assert Gap.objects.count() == 0
     assert Watermark.objects.get().at == at(10)
+
+
+def test_a_gap_does_not_end_in_the_future(db: None) -> None:
+    made = instrument()
+    with pytest.raises(Broken):
+        record_gap(instrument_id=made.pk, ends_at=clock.now() + timedelta(seconds=5), reason="feed_down")
+    assert Gap.objects.count() == 0
+    assert record_gap(instrument_id=made.pk, ends_at=clock.now(), reason="feed_down") is not None
 
 
 def test_the_history_lock_lasts_as_long_as_a_transaction(db: None) -> None:

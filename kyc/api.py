@@ -262,10 +262,10 @@ class SocketTicket(ApiView):
     @extend_schema(request=None, responses=Output)
     def post(self, request: Request) -> Response:
         if isinstance(request.auth, Claims):
-            session = f"family:{request.auth.family.hex}"
+            proof = f"family:{request.auth.family.hex}"
         else:
-            session = session_name(request.session.session_key)
-        ticket = tickets.issue(user_id=me(request).pk, session=session)
+            proof = f"page:{request.session.session_key}"
+        ticket = tickets.issue(user_id=me(request).pk, proof=proof)
         return Response({"ticket": ticket, "expires_in_seconds": tickets.LIFETIME_SECONDS})
 
 

@@ -5,11 +5,13 @@ import logging
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import ceil
 from typing import Any
 
 import orjson
-from channels.db import database_sync_to_async
+from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -23,8 +25,8 @@ from config.core.prices import VERSION, hub
 logger = logging.getLogger(__name__)
 LARGEST_MESSAGE = 64 * 1024
 MOST_CHANNELS = 64
-# What one socket may ask: so many operations a second, so many at once.
-OPERATIONS_PER_SECOND, OPERATIONS_AT_ONCE = 10.0, 40.0
+# What one socket may ask: so many operations a second, so many at once; each channel named is one.
+OPERATIONS_PER_SECOND, OPERATIONS_AT_ONCE = 10.0, 100.0
 # Prices that come within this time of the last ones sent wait, and newer ones replace them.
 SEND_INTERVAL_SECONDS = 0.025
 MOST_FACTS_WAITING = 1000
@@ -37,9 +39,11 @@ _open: Counter[str] = Counter()
 class PrivateSocket(AsyncWebsocketConsumer):
     """One client. Strangers hear public channels; people also their own."""
 
-    async def connect(self) -> None:
-        """Accept, unless the page is foreign or too many are open already."""
-        self.user: Any = self.scope.get("user") or AnonymousUser()
+    def __init__(self) -> None:
+        super().__init__()
+        self.user: Any = AnonymousUser()
+        self.place: str | None = None
+        self.is_closed = False
         self.channels: dict[str, sockets.Channel] = {}
         self.groups_joined: dict[str, set[str]] = {}
         self.facts: deque[str] = deque()
@@ -49,33 +53,67 @@ class PrivateSocket(AsyncWebsocketConsumer):
         self.sender: asyncio.Task[None] | None = None
         self.echoing: asyncio.Task[None] | None = None
         self.tokens, self.filled_at = OPERATIONS_AT_ONCE, time.monotonic()
-        self.place = _place(self.scope, self.user)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one client; however that ends, everything is left."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._leave()
+
+    async def connect(self) -> None:
+        """Accept, unless the page is foreign or too many are open already."""
+        self.user = self.scope.get("user") or self.user
+        place = _place(self.scope, self.user)
         most = settings.SOCKETS_PER_USER if self.user.is_authenticated else settings.SOCKETS_PER_ADDRESS
-        if not _is_welcome(self.scope, self.user) or _open[self.place] >= most:
+        if not _is_welcome(self.scope, self.user) or _open[place] >= most:
             await self.close(REFUSED)
             return
-        _open[self.place] += 1
+        _open[place] += 1
+        self.place = place
         self.sender = asyncio.create_task(self._send_waiting())
         hub().join(self)
         if isinstance(signed_in := self.user.pk, int):
             await self._join(sockets.group(outbox.customer_topic(signed_in)), "")
         await self.accept()
+        await self._check_sign_in()
 
-    async def disconnect(self, code: int) -> None:
-        """Leave everything."""
-        if self.sender is None:
-            return
-        self.sender.cancel()
-        if self.echoing is not None:
-            self.echoing.cancel()
-        _open.subtract([self.place])
-        if not _open[self.place]:
-            del _open[self.place]
+    async def _check_sign_in(self) -> None:
+        """Close the socket of a sign-in that ended where its fact could not be heard."""
+        check = self.scope.get("is_signed_in")
+        if check is not None and not await check():
+            await self._finish(SIGNED_OUT)
+
+    async def _leave(self) -> None:
+        self.is_closed = True
+        for task in (self.sender, self.echoing):
+            if task is not None:
+                task.cancel()
+        if self.place is not None:
+            _open.subtract([self.place])
+            if not _open[self.place]:
+                del _open[self.place]
+            self.place = None
         for name in self.channels:
             hub().leave(name, self)
         hub().part(self)
-        for group in self.groups_joined:
-            await self.channel_layer.group_discard(group, self.channel_name)
+        while self.groups_joined:
+            with suppress(RedisError, OSError):
+                await self.channel_layer.group_discard(self.groups_joined.popitem()[0], self.channel_name)
+
+    async def send(self, text_data: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """Send to a client that is still there; what comes after its leaving is nobody's."""
+        if not self.is_closed:
+            try:
+                await super().send(text_data, *args, **kwargs)
+            except Disconnected:
+                self.is_closed = True
+
+    async def close(self, *args: Any, **kwargs: Any) -> None:
+        """Close once; nothing is sent or done after it."""
+        if not self.is_closed:
+            self.is_closed = True
+            await super().close(*args, **kwargs)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle one event; unlike the base, spend no thread on database connections we do not hold."""
@@ -85,21 +123,21 @@ class PrivateSocket(AsyncWebsocketConsumer):
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Do one operation; every refusal is answered with its problem document."""
+        if self.is_closed:
+            return
         if text_data is None or len(text_data) > LARGEST_MESSAGE:
             await self.close(TOO_BIG)
             return
         try:
-            self._count()
+            self._count(1)
             message = _parsed(text_data)
             match message.get("op"):
                 case "ping":
                     await self._tell({"type": "pong"})
                 case "subscribe":
-                    for name in _names(message):
-                        await self._subscribe(name)
+                    await self._each(_names(message), self._subscribe)
                 case "unsubscribe":
-                    for name in _names(message):
-                        await self._unsubscribe(name)
+                    await self._each(_names(message), self._unsubscribe)
                 case _:
                     raise Invalid("Send op: subscribe, unsubscribe or ping.")
         except TooMany as refusal:
@@ -109,14 +147,24 @@ class PrivateSocket(AsyncWebsocketConsumer):
         except DomainError as refusal:
             await self._refuse(refusal)
 
-    def _count(self) -> None:
+    def _count(self, cost: int) -> None:
         now = time.monotonic()
         gained = (now - self.filled_at) * OPERATIONS_PER_SECOND
-        self.tokens, self.filled_at = min(OPERATIONS_AT_ONCE, self.tokens + gained) - 1, now
-        if self.tokens < 0:
-            raise TooMany(retry_after_seconds=1)
+        self.tokens, self.filled_at = min(OPERATIONS_AT_ONCE, self.tokens + gained), now
+        if self.tokens < cost:
+            wait = ceil((cost - self.tokens) / OPERATIONS_PER_SECOND)
+            # A refusal costs too, so that who goes on regardless is closed.
+            self.tokens -= 1
+            raise TooMany(retry_after_seconds=wait)
+        self.tokens -= cost
 
-    async def _subscribe(self, name: Any) -> None:
+    async def _each(self, names: list[str], do: Callable[[str], Awaitable[None]]) -> None:
+        self._count(max(0, len(names) - 1))
+        for name in names:
+            if not self.is_closed:
+                await do(name)
+
+    async def _subscribe(self, name: str) -> None:
         try:
             channel = sockets.find(name, self.user)
             if not channel.is_public and not self.user.is_authenticated:
@@ -142,7 +190,10 @@ class PrivateSocket(AsyncWebsocketConsumer):
             hub().listen(channel.name, self)
         else:
             await self._join(channel.group, channel.name)
-        state = await database_sync_to_async(channel.open)()
+        if channel.is_public:
+            state = await hub().reads.state(channel)
+        else:
+            state = await sockets.reading(channel.open)()
         await self._tell({"type": "snapshot", **state, "channel": channel.name})
         self.settled.add(channel.name)
         self.awake.set()
@@ -200,18 +251,22 @@ class PrivateSocket(AsyncWebsocketConsumer):
         if self.echoing is not None:
             self.echoing.cancel()
             self.echoing = None
+            await self._check_sign_in()
             for name in list(self.channels):
-                await self._subscribe(name)
+                if not self.is_closed:
+                    await self._subscribe(name)
 
     async def _tell(self, message: dict[str, Any]) -> None:
         await self._deliver(wire.encode({"v": VERSION, "at": clock.now(), **message}).decode())
 
-    async def _refuse(self, refusal: DomainError, channel: Any = None) -> None:
+    async def _refuse(self, refusal: DomainError, channel: str | None = None) -> None:
         named = {} if channel is None else {"channel": channel}
         await self._tell({**problem(refusal), "type": "error", **named})
 
     async def _deliver(self, text: str) -> None:
         """Send at once and in order; what a slow client cannot take waits, up to a limit."""
+        if self.is_closed:
+            return
         if not self.facts and not self._is_congested():
             await self.send(text_data=text)
             return
@@ -254,15 +309,17 @@ def _parsed(text: str) -> dict[str, Any]:
     return message
 
 
-def _names(message: dict[str, Any]) -> list[Any]:
+def _names(message: dict[str, Any]) -> list[str]:
     names = message.get("channels")
-    if not isinstance(names, list) or len(names) > MOST_CHANNELS:
+    if not isinstance(names, list) or len(names) > MOST_CHANNELS or {type(name) for name in names} - {str}:
         raise Invalid(f"Send channels: a list of at most {MOST_CHANNELS} names.")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _headers(scope: Any, name: bytes) -> str | None:
-    return next((value.decode("latin1") for key, value in scope["headers"] if key == name), None)
+    # A header on several lines is one list.
+    lines = [value.decode("latin1") for key, value in scope["headers"] if key == name]
+    return ", ".join(lines) if lines else None
 
 
 def _is_welcome(scope: Any, user: Any) -> bool:
@@ -278,4 +335,4 @@ def _place(scope: Any, user: Any) -> str:
     if user.is_authenticated:
         return f"u{user.pk}"
     peer = (scope.get("client") or [""])[0]
-    return callers.address(peer, _headers(scope, b"x-forwarded-for") or "")
+    return callers.counted(callers.address(peer, _headers(scope, b"x-forwarded-for") or ""))

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 
 from config.core import clock, wire
 from config.core.redis import client, key
+from config.core.sockets import SharedReads
 from config.core.workers import Backoff
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Hub:
         self._everybody: set[Listener] = set()
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self.reads = SharedReads()
 
     def join(self, listener: Listener) -> None:
         """Tell a listener from now on when messages, prices or facts, may have been lost."""
@@ -101,11 +103,17 @@ class Hub:
             if message is None:
                 await subscription.ping()
             elif message["type"] == "message":
-                for channel, raw in _decoder.decode(message["data"]).items():
-                    if listeners := self._listeners.get(channel):
-                        text = bytes(raw).decode()
-                        for listener in listeners:
-                            listener.offer(channel, text)
+                try:
+                    self._offer(message["data"])
+                except (msgspec.MsgspecError, ValueError) as error:
+                    logger.error("a message of prices nobody can read: %s", error)
+
+    def _offer(self, data: bytes) -> None:
+        for channel, raw in _decoder.decode(data).items():
+            if listeners := self._listeners.get(channel):
+                text = bytes(raw).decode()
+                for listener in listeners:
+                    listener.offer(channel, text)
 
 
 def _is_cancelled() -> bool:

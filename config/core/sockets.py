@@ -1,14 +1,32 @@
 """The channels of the one private socket: apps declare them, the kernel authorises, joins and forwards."""
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from channels.db import DatabaseSyncToAsync
 
 from config.core.errors import Forbidden, Invalid
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Snapshot = Callable[..., dict[str, Any]]
+# Nobody's snapshot waits behind a single slow one, and a gateway holds so many database connections.
+_readers = ThreadPoolExecutor(4, "socket-reader")
+# Reads of one public channel begin at least so far apart in a process.
+SHARED_READ_SECONDS = 0.25
+
+
+def reading(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Return a function of the database as one to await, run by one of the gateway's few readers."""
+    awaitable: Callable[P, Awaitable[T]] = DatabaseSyncToAsync(
+        function, thread_sensitive=False, executor=_readers
+    )
+    return awaitable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,37 @@ class Channel:
         """Return the snapshot; raise Forbidden for those who may not see it."""
         if self.kind.may is not None and not self.kind.may(self.user, **self.parts):
             raise Forbidden(channel=self.name)
-        return self.kind.snapshot(self.user, **self.parts)
+        # A public snapshot is shared, so it is nobody's.
+        return self.kind.snapshot(None if self.is_public else self.user, **self.parts)
+
+
+class SharedReads:
+    """One read of a public channel serves everybody who asked for it before it began."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, asyncio.Future[dict[str, Any]] | None] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def state(self, channel: Channel) -> dict[str, Any]:
+        """Return a snapshot whose reading began after this call; raise what it raises."""
+        if channel.name not in self._next:
+            task = asyncio.create_task(self._serve(channel))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+        waiting = self._next.get(channel.name)
+        if waiting is None:
+            waiting = self._next[channel.name] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(waiting)
+
+    async def _serve(self, channel: Channel) -> None:
+        while waiting := self._next[channel.name]:
+            self._next[channel.name] = None
+            try:
+                waiting.set_result(await reading(channel.open)())
+            except Exception as error:  # noqa: BLE001
+                waiting.set_exception(error)
+            await asyncio.sleep(SHARED_READ_SECONDS)
+        del self._next[channel.name]
 
 
 _kinds: list[Kind] = []
@@ -63,7 +111,8 @@ def register(
     `snapshot(user, **parts)` returns the whole state, from the database; it may raise a refusal (Missing).
     `topic(user, **parts)` or a fixed text names the facts that follow; `instrument:*` stands for every topic
     that begins so. Without `topic` the price hub carries the channel.
-    `may(user, **parts)` says who of those signed in is let in; without it the channel is public.
+    `may(user, **parts)` says who of those signed in is let in; without it the channel is public, and its
+    snapshot, asked without a user, the same for everybody.
     """
     expression = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[A-Za-z0-9_.-]{1,64})", pattern))
     if isinstance(topic, str):
@@ -77,12 +126,12 @@ def _fixed(topic: str, _user: Any, **_parts: str) -> str:
     return topic
 
 
-def find(name: Any, user: Any) -> Channel:
+def find(name: str, user: Any) -> Channel:
     """Return the channel of that name for that person; raise Invalid when nobody declared it."""
     for kind in _kinds:
-        if isinstance(name, str) and (match := kind.expression.fullmatch(name)):
+        if match := kind.expression.fullmatch(name):
             return Channel(name, kind, user, match.groupdict())
-    raise Invalid("There is no such channel.", channel=str(name)[:100])
+    raise Invalid("There is no such channel.", channel=name[:100])
 
 
 def group(topic: str) -> str:

@@ -72,6 +72,22 @@ def test_our_page_is_let_in_and_others_are_not(gateway):
         connect(gateway.socket_url.replace("/ws/v1/", "/ws/other/"), origin=gateway.url)
 
 
+def test_bad_words_cost_a_client_nothing_but_an_answer(gateway):
+    with opened(gateway) as client:
+        subscribe(client)
+        for channels in ([[]], [{}], [None]):
+            client.send(json.dumps({"op": "unsubscribe", "channels": channels}))
+            assert hear(client)["code"] == "invalid"
+        publish(7)
+        assert hear(client)["n"] == 7
+        client.send(json.dumps({"op": "subscribe", "channels": ["account", "account"]}))
+        assert hear(client)["code"] == "unauthenticated"
+        publish(8)
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=5)
+        assert closed.value.rcvd.code == 4401
+
+
 def test_a_client_that_does_not_read_is_closed_and_others_do_not_wait(gateway):
     stuck = socket.socket()
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -27,7 +27,7 @@ RUNNING = {
     "throttle",
 }
 CONSOLE = {"admin", "console"}
-KERNEL_LINES = 1100
+KERNEL_LINES = 1172
 RUNNING_LINES = 580
 SKIPPED = {
     tokenize.COMMENT,

@@ -1,5 +1,7 @@
 // Requests to the REST API with the page's session. Refusals arrive as Problem, in the server's own words.
 
+import * as words from "./strings.mjs";
+
 const TIMEOUT_MS = 8000;
 
 /** A refusal (status 4xx, 5xx) or, with status 0, no answer at all. */
@@ -57,6 +59,9 @@ export class Api {
     } catch (error) {
       throw new Problem(response && !response.ok ? response.status : 0, { title: error.message });
     }
+    // Whoever signs in, in another tab too, gets a new CSRF token; the page still holds the old one.
+    if (response.status === 403 && data?.detail?.startsWith("CSRF"))
+      throw new Problem(403, { code: "page_outdated", title: words.say.pageOutdated });
     if (!response.ok) throw new Problem(response.status, data ?? {}, response.headers.get("Retry-After"));
     return data;
   }

@@ -164,6 +164,7 @@ export class Desk extends EventTarget {
     if (this.state === before) return;
     if (this.state.accounts !== before.accounts) this.changed("accounts");
     if (this.state.orders !== before.orders) this.changed("orders");
+    if (this.accountId && !this.account()) this.chooseAccount(this.#firstAccount());
     const order = message.order;
     if (
       order &&

@@ -28,15 +28,18 @@ export function reduce(state, message) {
 }
 
 function takeSnapshot(state, { accounts, open_orders: openOrders }) {
-  const known = { ...state.accounts };
-  for (const account of accounts) {
-    if (!(known[account.id]?.version > account.version)) known[account.id] = account;
-  }
+  // What it does not name is another customer's, who was signed in before: it is not kept.
+  const known = Object.fromEntries(
+    accounts.map((account) => {
+      const before = state.accounts[account.id];
+      return [account.id, before?.version > account.version ? before : account];
+    }),
+  );
+  const own = Object.values(state.orders).filter((order) => order.account in known);
   const open = new Set(openOrders.map((order) => order.id));
-  const lost = Object.values(state.orders)
-    .filter((order) => order.status === "open" && !open.has(order.id))
-    .map((order) => order.id);
-  const next = { ...state, accounts: known, gap: false, lost };
+  const lost = own.filter((order) => order.status === "open" && !open.has(order.id)).map((order) => order.id);
+  const orders = Object.fromEntries(own.map((order) => [order.id, order]));
+  const next = { ...state, accounts: known, orders, gap: false, lost };
   return openOrders.reduce(takeOrder, next);
 }
 

@@ -125,6 +125,7 @@ export const say = {
   chartFailed: "The chart's prices could not be loaded.",
   pageFailed: "The terminal could not be loaded.",
   signedOut: "You were signed out. Reload the page to sign in again.",
+  pageOutdated: "You signed in again elsewhere, so this page is out of date. Reload it to go on.",
   refill: "Refill",
   refilled: "Balance refilled",
   opened: (order) => `Bought ${SIDES[order.side]} on ${order.symbol}`,

@@ -84,6 +84,16 @@ test("orders that vanished from a snapshot are asked for, until they are known",
   assert.deepEqual(reduce(state, { type: "order", order: won("x") }).lost, []);
 });
 
+test("a snapshot of another customer leaves nothing of the one before", () => {
+  const before = play([snapshot(7, "1.00", [open("x")]), { type: "order", order: won("y") }]);
+  const theirs = { ...account(1, "5.00"), id: "b" };
+  const order = { ...open("z"), account: "b" };
+  const state = reduce(before, { type: "snapshot", accounts: [theirs], open_orders: [order] });
+  assert.deepEqual(state.accounts, { b: theirs });
+  assert.deepEqual(state.orders, { z: order });
+  assert.deepEqual(state.lost, []);
+});
+
 test("open orders by their end, closed ones by their close, of one account", () => {
   const state = play([
     snapshot(1, "1.00", [

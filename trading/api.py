@@ -130,6 +130,7 @@ class InstrumentView(ApiView):
 
 
 _END = OpenApiParameter("end", datetime, description="Only what is before this instant.")
+_CURSOR = OpenApiParameter("cursor", datetime, description="Another name of `end`, as other lists have it.")
 _LIMIT = OpenApiParameter("limit", int)
 
 
@@ -138,12 +139,14 @@ class TicksView(ApiView):
 
     permission_classes = [AllowAny]
 
-    @extend_schema(operation_id="list_ticks", parameters=[_END, _LIMIT], responses=listed(TickOutput))
+    @extend_schema(
+        operation_id="list_ticks", parameters=[_END, _CURSOR, _LIMIT], responses=listed(TickOutput)
+    )
     def get(self, request: Request, symbol: str) -> Response:
         """List ticks, oldest first, up to `end`; `next` is the `end` of the page before."""
         instrument = instrument_of(symbol)
         limit = whole_number(request, "limit", default=500, least=1, most=5_000)
-        found = market.ticks_page(instrument, instant(request, "end"), limit)
+        found = market.ticks_page(instrument, page_end(request), limit)
         ticks = [selectors.tick_view(Price(*tick), instrument.price_decimals) for tick in found]
         return Response({"results": ticks, "next": ticks[0].at if len(ticks) == limit else None})
 
@@ -155,17 +158,29 @@ class CandlesView(ApiView):
 
     @extend_schema(
         operation_id="list_candles",
-        parameters=[OpenApiParameter("interval", int, description="Seconds."), _END, _LIMIT],
+        parameters=[OpenApiParameter("interval", int, description="Seconds."), _END, _CURSOR, _LIMIT],
         responses=listed(CandleOutput),
     )
     def get(self, request: Request, symbol: str) -> Response:
-        """List candles, oldest first, that start before `end`; `next` is the `end` of the page before."""
+        """List candles, oldest first, that start before `end`; `next` is the `end` of the page before.
+
+        A page is made of at most 50,000 stored candles (of 5 s up to 30 s, else of 60 s), whatever `limit` says.
+        """
         instrument = instrument_of(symbol)
         interval = whole_number(request, "interval", default=60, least=1, most=86_400)
-        limit = whole_number(request, "limit", default=500, least=1, most=2_000)
-        found = market.candles_page(instrument, interval, instant(request, "end"), limit)
+        asked = whole_number(request, "limit", default=500, least=1, most=2_000)
+        limit = market.candles_limit(interval, asked)
+        found = market.candles_page(instrument, interval, page_end(request), limit)
         candles = [market.candle_row(candle, instrument.price_decimals) for candle in found]
         return Response({"results": candles, "next": candles[0]["start"] if len(found) == limit else None})
+
+
+def page_end(request: Request) -> datetime | None:
+    """Return the instant before which a page of the past ends, by either of its names; raise Invalid."""
+    query = request.query_params
+    if "end" in query and "cursor" in query:
+        raise Invalid(errors={"cursor": ["Send either this or end."]})
+    return instant(request, "cursor" if "cursor" in query else "end")
 
 
 def instrument_of(symbol: str) -> Instrument:
@@ -180,7 +195,12 @@ def instrument_of(symbol: str) -> Instrument:
 class OrdersView(ApiView):
     """Place an order, list one's orders."""
 
-    throttle = Limit("orders", per_second=20, burst=60, fail_closed=True)
+    placing = Limit("orders", per_second=20, burst=60, fail_closed=True)
+
+    @property
+    def throttle(self) -> Limit | tuple[Limit, ...]:  # type: ignore[override]
+        """Reading one's orders neither uses up what placing may take nor fails when Redis is away."""
+        return self.placing if self.request.method == "POST" else ApiView.throttle
 
     @property
     def checks_person_itself(self) -> bool:
@@ -201,6 +221,11 @@ class OrdersView(ApiView):
         min_payout_rate: str | None = None
         price: str | None = None
         max_slippage: str | None = None
+        duration_ticks: int | None = None
+        barrier: str | None = None
+        low: str | None = None
+        high: str | None = None
+        digit: int | None = None
 
     @extend_schema(
         operation_id="place_order",
@@ -223,6 +248,11 @@ class OrdersView(ApiView):
             min_payout_rate=asked.min_payout_rate,
             price=asked.price,
             max_slippage=asked.max_slippage,
+            duration_ticks=asked.duration_ticks,
+            barrier=asked.barrier,
+            low=asked.low,
+            high=asked.high,
+            digit=asked.digit,
         )
         sign_in = request.auth.family if isinstance(request.auth, Claims) else None
         placed = place_order(customer_id=_customer_id(request), command=command, sign_in=sign_in)

@@ -112,7 +112,13 @@ class BookTerms(models.Model):
 
 
 class Order(models.Model):
-    """A customer's accepted binary option contract."""
+    """A customer's accepted binary option contract: written once, closed once, then never changed."""
+
+    # What was agreed stays as it is, and none is deleted; a trigger keeps closed ones as they are.
+    application_rights = (
+        "SELECT, INSERT, UPDATE (status, refund_reason, payout, closed_at, entry_at, entry_seq, entry_price, "
+        "exit_at, exit_seq, exit_price, parked_at, parked_because)"
+    )
 
     class Status(models.TextChoices):
         OPEN = "open"
@@ -189,7 +195,21 @@ class Order(models.Model):
             ),
             models.CheckConstraint(condition=~Q(status="lost") | Q(payout=0), name="order_lost_pays_nothing"),
             models.CheckConstraint(
-                condition=~Q(status="won") | Q(payout__gte=F("stake")), name="order_won_returns_the_stake"
+                condition=~Q(status="won")
+                | Q(payout__gte=F("stake"), payout__lte=F("stake") * (1 + F("payout_rate"))),
+                name="order_won_returns_the_stake",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["won", "lost"])
+                | Q(
+                    entry_at__isnull=False,
+                    entry_seq__isnull=False,
+                    entry_price__isnull=False,
+                    exit_at__isnull=False,
+                    exit_seq__isnull=False,
+                    exit_price__isnull=False,
+                ),
+                name="order_decided_by_two_ticks",
             ),
         ]
         indexes: ClassVar = [
@@ -205,6 +225,7 @@ class Order(models.Model):
             ),
             models.Index(fields=["account"], name="order_open_of_account", condition=Q(status="open")),
             models.Index(fields=["customer", "-id"], name="order_of_customer"),
+            models.Index(fields=["accepted_at", "id"], name="order_accepted"),
         ]
 
     def __str__(self) -> str:

@@ -118,7 +118,11 @@ def orders_of(
     customer_id: int, *, accounts: Iterable[int] = (), status: str | None = None, client_id: str | None = None
 ) -> QuerySet[Order]:
     """Return the customer's orders, newest first; `status` may be `closed` for all that are not open."""
-    orders = _viewable().filter(customer_id=customer_id).order_by("-id")
+    # By key: through the customer's accounts, so that the unique (account, client_id) answers, whatever the
+    # length of his history.
+    by_key = {"account__owner_id": customer_id, "client_id": client_id}
+    whose = by_key if client_id else {"customer_id": customer_id}
+    orders = _viewable().filter(**whose).order_by("-id")
     if accounts := list(accounts):
         orders = orders.filter(account_id__in=accounts)
     if status == "open":  # by its own small index
@@ -127,8 +131,6 @@ def orders_of(
         orders = orders.exclude(status=Order.Status.OPEN)
     elif status:
         orders = orders.filter(status=status)
-    if client_id:
-        orders = orders.filter(client_id=client_id)
     return orders
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,11 +11,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import redis
 from django.conf import settings
 from django.db import connection
 from django.test import Client
 from rest_framework.test import APIClient
 
+from config.core import throttle
 from config.core.throttle import Limit
 from kyc.models import User
 from payments.ledger.models import Account, Book, Transfer
@@ -23,6 +26,7 @@ from tests.cast import account_of, browser_for, client_for
 from tests.market import Clock, Market, standing_clock
 from trading.api import OrdersView
 from trading.models import BookTerms, Order
+from trading.selectors import orders_of
 from trading.services import settle_due
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +108,7 @@ class TestInstruments:
             "is_suspended": False,
             "opens_at": None,
             "closes_at": None,
-            "is_simulated": False,
+            "is_simulated": True,
             "max_quote_age_ms": 5000,
             "last": {"at": z(START), "seq": 1, "price": "100.00"},
             "payout_rate": "0.85",
@@ -159,6 +163,16 @@ class TestInstruments:
         ]
         page = counter.client.get(path, {"limit": 3, "end": page["next"]}).json()
         assert [tick["seq"] for tick in page["results"]] == [1]
+        before = z(START + timedelta(seconds=2))
+        assert [
+            [tick["seq"] for tick in counter.client.get(path, {name: before}).json()["results"]]
+            for name in ("end", "cursor")
+        ] == [[1, 2]] * 2
+        for listed in (path, path.replace("ticks", "candles")):
+            both = counter.client.get(listed, {"end": before, "cursor": before})
+            assert list(refused(both, 400, "invalid")["errors"]) == ["cursor"]
+            wrong = counter.client.get(listed, {"cursor": "page 2"})
+            assert list(refused(wrong, 400, "invalid")["errors"]) == ["cursor"]
         assert page["next"] is None
 
     def test_pages_of_candles(self, counter: Counter) -> None:
@@ -283,8 +297,24 @@ class TestOrder:
         assert (answer["RateLimit-Limit"], answer["RateLimit-Remaining"]) == ("60", "59")
         assert answer["Cache-Control"] == "no-store"
 
+    def test_reading_orders_uses_up_nothing_of_placing(self, counter: Counter) -> None:
+        answer = counter.client.get("/api/v1/orders")
+        assert (answer["RateLimit-Limit"], answer["RateLimit-Remaining"]) == ("100", "99")
+        assert counter.place()["RateLimit-Remaining"] == "59"
+
+    def test_without_redis_orders_are_read_and_none_is_placed(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any) -> Any:
+            raise redis.ConnectionError
+
+        monkeypatch.setattr(throttle, "_evaluate", away)
+        assert counter.client.get("/api/v1/orders").status_code == 200
+        refused(counter.place(), 503, "unavailable")
+        assert Order.objects.count() == 0
+
     def test_too_many_requests(self, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(OrdersView, "throttle", Limit("orders", per_second=0.01, burst=1))
+        monkeypatch.setattr(OrdersView, "placing", Limit("orders", per_second=0.01, burst=1))
         assert counter.place().status_code == 201
         answer = counter.place(client_id="second")
         assert refused(answer, 429, "too_many")["limit"] == 1
@@ -345,6 +375,16 @@ class TestIdempotency:
         found = counter.client.get("/api/v1/orders", {"client_id": "mine"}).json()
         assert found == {"results": [placed], "next": None}
         assert counter.client.get("/api/v1/orders", {"client_id": "other"}).json()["results"] == []
+
+    def test_the_key_is_looked_up_and_the_history_is_not_read(self, counter: Counter) -> None:
+        placed = Order.objects.get(pk=counter.place(client_id="mine").json()["id"])
+        copies = [copy(placed) for _ in range(2_000)]
+        for number, order in enumerate(copies):
+            order.pk, order.client_id = uuid4(), f"copy-{number}"
+        Order.objects.bulk_create(copies)
+        plan = orders_of(counter.alice.pk, client_id="mine").explain()
+        assert "order_client_id_once" in plan
+        assert "order_of_customer" not in plan
 
 
 # --- whose --------------------------------------------------------------------------------------------
@@ -552,9 +592,9 @@ REFUSALS: list[Any] = [
     ({"duration_seconds": 0}, 422, "duration_out_of_range"),
     ({"duration_seconds": -60}, 422, "duration_out_of_range"),
     ({"duration_seconds": 3601}, 422, "duration_out_of_range"),
-    ({"duration_seconds": 10**9}, 422, "market_closed"),
+    ({"duration_seconds": 10**9}, 422, "duration_out_of_range"),
     ({"duration_seconds": ..., "expires_at": "1971-01-01T00:00:00Z"}, 422, "expiry_cutoff"),
-    ({"duration_seconds": ..., "expires_at": "9998-12-31T23:59:59-14:00"}, 422, "market_closed"),
+    ({"duration_seconds": ..., "expires_at": "9998-12-31T23:59:59-14:00"}, 422, "duration_out_of_range"),
     ({"stake": "0"}, 422, "stake_out_of_range"),
     ({"stake": "1000.01"}, 422, "stake_out_of_range"),
     ({"stake": "9999999999999999999"}, 422, "stake_out_of_range"),

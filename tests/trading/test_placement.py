@@ -147,6 +147,19 @@ def test_2_a_book_outside_its_dates(desk: Desk) -> None:
     assert refusal(desk).code == "book_closed"
 
 
+def test_2_no_order_outlives_its_book(desk: Desk) -> None:
+    book = desk.account.book
+    book.closes_at = desk.clock.at + timedelta(seconds=60)
+    book.save()
+    desk.place(duration_seconds=60)
+    refused = refusal(desk, duration_seconds=61)
+    assert refused.code == "book_closed"
+    assert refused.details == {
+        "closes_at": "2030-01-15T12:01:00.000000Z",
+        "expires_at": "2030-01-15T12:01:01.000000Z",
+    }
+
+
 def test_3_a_suspended_instrument(desk: Desk) -> None:
     desk.market.instrument.is_suspended = True
     desk.market.instrument.save()
@@ -156,6 +169,22 @@ def test_3_a_suspended_instrument(desk: Desk) -> None:
 def test_3_a_contract_or_side_that_is_not_offered(desk: Desk) -> None:
     assert refusal(desk, contract="touch").code == "contract_not_offered"
     assert refusal(desk, side="sideways").code == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("duration_ticks", 5), ("barrier", "+0.50"), ("low", "99"), ("high", "101"), ("digit", 7)],
+)
+def test_3_what_other_contracts_take(desk: Desk, name: str, value: Any) -> None:
+    extra = {name: value} | ({"duration_seconds": None} if name == "duration_ticks" else {})
+    assert refusal(desk, contract="touch", **extra).code == "contract_not_offered"
+    unfit = refusal(desk, **extra)
+    assert (unfit.code, unfit.detail) == ("invalid", f"rise_fall takes no {name}.")
+    assert unfit.details["errors"] == {name: ["rise_fall takes none."]}
+
+
+def test_either_seconds_or_ticks(desk: Desk) -> None:
+    assert refusal(desk, duration_ticks=5, duration_seconds=60).code == "invalid"
 
 
 @pytest.fixture

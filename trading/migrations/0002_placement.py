@@ -8,7 +8,8 @@ CREATE FUNCTION trading_read_placement(
 ) RETURNS TABLE (
     is_signed_in boolean, is_restricted boolean, jurisdiction_allows boolean,
     account_id bigint, owner_id bigint, balance numeric, escrow_id bigint, book_id bigint, book_kind text,
-    currency text, scale smallint, book_is_open boolean, book_trades boolean, book_code text,
+    currency text, scale smallint, book_is_open boolean, book_closes_at timestamptz, book_trades boolean,
+    book_code text,
     instrument_id bigint, is_listed boolean, is_suspended boolean, price_decimals smallint,
     max_quote_age_ms int, max_source_lag_ms int, calendar_zone text, calendar_weeks text, calendar_overrides text,
     terms_id bigint, terms_version int, contracts jsonb, min_stake numeric, max_stake numeric,
@@ -31,6 +32,7 @@ BEGIN
              ELSE NOT coalesce(j.is_sanctioned, false) END,
         a.id, a.owner_id, a.balance, escrow.id, b.id, b.kind::text, b.currency::text, b.scale,
         coalesce(b.opens_at <= instant, true) AND coalesce(instant < b.closes_at, true),
+        b.closes_at,
         coalesce(bt.all_instruments OR EXISTS (
             SELECT FROM trading_bookterms_instruments bi
             WHERE bi.bookterms_id = b.id AND bi.instrument_id = i.id), false),
@@ -117,6 +119,15 @@ ALTER TABLE trading_order SET (
     fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 """
 
+CLOSED = """
+CREATE FUNCTION trading_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'order % is closed', OLD.id USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER trading_order_closed_once BEFORE UPDATE ON trading_order
+    FOR EACH ROW WHEN (OLD.status <> 'open') EXECUTE FUNCTION trading_refuse_change();
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -131,4 +142,8 @@ class Migration(migrations.Migration):
         migrations.RunSQL(READ, "DROP FUNCTION trading_read_placement"),
         migrations.RunSQL(PLACE, "DROP FUNCTION trading_place"),
         migrations.RunSQL(STORAGE, migrations.RunSQL.noop),
+        migrations.RunSQL(
+            CLOSED,
+            "DROP TRIGGER trading_order_closed_once ON trading_order; DROP FUNCTION trading_refuse_change()",
+        ),
     ]

@@ -22,7 +22,7 @@ from trading.rules import slipped
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlaceOrder:
-    """What a customer asks for. Exactly one of `duration_seconds` and `expires_at`."""
+    """What a customer asks for. Exactly one of `duration_seconds`, `duration_ticks` and `expires_at`."""
 
     client_id: str
     account: int
@@ -35,6 +35,15 @@ class PlaceOrder:
     min_payout_rate: str | None = None
     price: str | None = None
     max_slippage: str | None = None
+    # For contracts of other shapes than rise/fall.
+    duration_ticks: int | None = None
+    barrier: str | None = None
+    low: str | None = None
+    high: str | None = None
+    digit: int | None = None
+
+
+OTHER_SHAPES = ("duration_ticks", "barrier", "low", "high", "digit")
 
 
 class Found(msgspec.Struct, array_like=True):
@@ -52,6 +61,7 @@ class Found(msgspec.Struct, array_like=True):
     currency: str
     scale: int
     book_is_open: bool
+    book_closes_at: datetime | None
     book_trades: bool
     book_code: str
     instrument_id: int | None
@@ -119,6 +129,13 @@ def account_trades_instrument(draft: Draft) -> None:
         raise UnknownInstrument(f"There is no instrument {draft.asked.symbol}.", symbol=draft.asked.symbol)
     if not found.book_is_open:
         raise errors.BookClosed("This account is not open for trading at this time.")
+    if found.book_closes_at is not None and draft.expires_at > found.book_closes_at:
+        closes_at, expires_at = clock.iso(found.book_closes_at), clock.iso(draft.expires_at)
+        raise errors.BookClosed(
+            f"This account closes at {closes_at}, and this order would expire at {expires_at}.",
+            closes_at=closes_at,
+            expires_at=expires_at,
+        )
     if not found.book_trades:
         raise errors.InstrumentNotInBook(f"This account does not trade {draft.asked.symbol}.")
 
@@ -134,6 +151,9 @@ def instrument_is_offered(draft: Draft) -> None:
         )
     if asked.side not in ("up", "down"):
         raise Invalid("side is up or down.", errors={"side": ["up or down."]})
+    if unfit := [name for name in OTHER_SHAPES if getattr(asked, name) is not None]:
+        said = f"{asked.contract} takes no {', '.join(unfit)}."
+        raise Invalid(said, errors={name: [f"{asked.contract} takes none."] for name in unfit})
 
 
 def market_is_open(draft: Draft) -> None:

@@ -74,7 +74,8 @@ def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None =
 def _well_formed(command: PlaceOrder) -> None:
     if not 1 <= len(command.client_id) <= 64:
         raise Invalid("client_id takes 1 to 64 characters.", errors={"client_id": ["1 to 64 characters."]})
-    if (command.duration_seconds is None) == (command.expires_at is None):
+    lasting = (command.duration_seconds, command.duration_ticks, command.expires_at)
+    if sum(length is not None for length in lasting) != 1:
         raise Invalid(
             "Send either duration_seconds or expires_at.",
             errors={"duration_seconds": ["Send either this or expires_at."]},

@@ -276,8 +276,7 @@ def test_a_profit_too_small_to_count_is_refused_with_numbers(desk: Desk, olga: A
     with pytest.raises(Invalid) as refused, transaction.atomic():
         set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("0.98"))
     assert refused.value.detail == (
-        "The smallest stake 0.98 at the lowest rate 0.5000 earns 0.490000; "
-        "the book practice needs at least 0.50."
+        "The smallest stake 0.98 at the lowest rate 0.5 earns 0.49; the book practice needs at least 0.50."
     )
     assert Terms.objects.count() == 1
     set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("1.00"))
@@ -290,4 +289,5 @@ def test_only_books_that_trade_the_instrument_count(desk: Desk, olga: Any) -> No
     entry.instruments.add(desk.market.instrument)
     with pytest.raises(Invalid, match="the book yen needs at least 50"), transaction.atomic():
         set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("99.99"))
+    set_terms(instrument=desk.market.instrument, actor=olga, reason="test", cutoff_seconds=6)  # not asked
     set_terms(instrument=desk.market.instrument, actor=olga, reason="test", min_stake=Decimal("100"))

@@ -36,7 +36,8 @@ def set_terms(*, instrument: Instrument, actor: User | None, reason: str, **chan
         created_by=actor,
         reason=reason,
     )
-    _least_profit_is_countable(terms)
+    if {"min_stake", "min_rate"} & changes.keys():
+        _least_profit_is_countable(terms)
     if actor is not None:
         audit.record(
             actor=actor,
@@ -98,9 +99,12 @@ def _least_profit_is_countable(terms: Terms) -> None:
     for entry in BookTerms.objects.filter(trades).select_related("book").distinct():
         needed = LEAST_PROFIT_UNITS.scaleb(-entry.book.scale)
         if least < needed:
+            stake, rate, earned = (
+                f"{number.normalize():f}" for number in (terms.min_stake, terms.min_rate, least)
+            )
             said = (
-                f"The smallest stake {terms.min_stake:f} at the lowest rate {terms.min_rate:f} earns "
-                f"{least:f}; the book {entry.book.code} needs at least {needed:f}."
+                f"The smallest stake {stake} at the lowest rate {rate} earns {earned}; "
+                f"the book {entry.book.code} needs at least {needed:f}."
             )
             raise Invalid(said, errors={"min_stake": [said]})
 

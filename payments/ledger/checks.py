@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from prometheus_client import Gauge
 
 from config.core import clock, outbox
+from config.core.errors import Conflict
 from payments.ledger import selectors
 from payments.ledger.facts import Difference, LedgerDiffered
 from payments.ledger.models import LedgerCheck
@@ -20,6 +21,11 @@ DIFFERENCES = Gauge(
 CHECKED_AT = Gauge(
     "ledger_checked_timestamp_seconds",
     "When the ledger was last checked",
+    multiprocess_mode="mostrecent",
+)
+WHOLE_CHECKED_AT = Gauge(
+    "ledger_checked_whole_timestamp_seconds",
+    "When all of the ledger was last checked",
     multiprocess_mode="mostrecent",
 )
 # Of each kind: enough to see what happened, and a broken ledger does not flood its own alarm.
@@ -39,7 +45,8 @@ def check_ledger(*, whole: bool) -> LedgerCheck:
     """Verify the ledger at one instant while money moves on, record what was found and raise the alarm.
 
     Without `whole`, only what transactions wrote that the last clean check did not see; a book that then
-    does not sum to zero is searched whole, so that the difference has a name.
+    does not sum to zero is searched whole, so that the difference has a name. Raises Conflict while another
+    check of the same kind is running.
     """
     started_at = clock.now()
     previous = LedgerCheck.objects.first()
@@ -47,6 +54,9 @@ def check_ledger(*, whole: bool) -> LedgerCheck:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute(_LOCK, ["ledger.check_all" if whole else "ledger.check_changed"])
+        if not cursor.fetchone()[0]:
+            raise Conflict("Such a check of the ledger is still running.")
         cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         xid_before: int = cursor.fetchone()[0]
         if since > xid_before:  # restored into another cluster, whose transactions count from lower
@@ -86,12 +96,18 @@ def _conclude(
     )
     DIFFERENCES.set(len(found))
     CHECKED_AT.set(check.finished_at.timestamp())
+    # From the stored runs: a worker that has just started knows of last night's.
+    if last_whole := LedgerCheck.objects.filter(is_whole=True).first():
+        WHOLE_CHECKED_AT.set(last_whole.finished_at.timestamp())
     for difference in found:
         log.error("ledger difference", check=check.pk, **asdict(difference))
     if found and (previous is None or previous.differences != check.differences):
         outbox.publish(outbox.OPERATORS_TOPIC, LedgerDiffered(check=check.pk, differences=found[:MOST]))
     return check
 
+
+# Runs of one kind do not pile up where one takes longer than the pause between two.
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext(%s))"
 
 # --- statements ---------------------------------------------------------------------------------------
 

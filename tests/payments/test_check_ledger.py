@@ -360,6 +360,35 @@ class TestAlarm:
         assert Transfer.objects.count() == before + 1
 
 
+class TestOneAtATime:
+    def test_a_run_of_the_same_kind_is_left_out(self, world):
+        outcomes = {}
+
+        def meanwhile(_number):
+            with capture_logs() as logs:
+                tasks.check_all()
+            outcomes["logs"] = [entry["event"] for entry in logs]
+            with pytest.raises(CommandError, match="still running"):
+                call_command("check_ledger")
+            outcomes["changed"] = check_ledger(whole=False).differences
+
+        def look():
+            if "started" not in outcomes:
+                outcomes["started"] = True
+                assert bank.at_once(1, meanwhile) == [None]
+            return []
+
+        checks.register(look)
+        assert check_ledger(whole=True).differences == []
+        assert outcomes == {"started": True, "logs": ["ledger check left out"], "changed": []}
+
+    def test_the_age_of_the_last_whole_check_is_known_to_whoever_checks(self, world):
+        whole = check_ledger(whole=True)
+        checks.WHOLE_CHECKED_AT.set(0)
+        assert not check_ledger(whole=False).is_whole
+        assert checks.WHOLE_CHECKED_AT._value.get() == whole.finished_at.timestamp()
+
+
 class TestCommand:
     def test_says_that_all_is_right(self, world):
         out = StringIO()

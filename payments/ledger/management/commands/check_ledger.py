@@ -2,6 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.core.errors import Conflict
 from payments.ledger.checks import check_ledger
 
 
@@ -14,7 +15,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        check = check_ledger(whole=not options["changed"])
+        try:
+            check = check_ledger(whole=not options["changed"])
+        except Conflict as running:
+            raise CommandError(running.detail) from None
         for difference in check.differences:
             self.stdout.write(
                 "{what}: book {book}, account {account}: expected {expected}, found {found}".format(

@@ -5,6 +5,7 @@ from typing import Any
 from config.core import sockets
 from config.core.errors import Invalid
 from quotes import rules, selectors
+from quotes.errors import UnknownInstrument
 from quotes.models import Instrument
 
 
@@ -16,7 +17,7 @@ def register() -> None:
 
 def quote_snapshot(_user: Any, symbol: str) -> dict[str, Any]:
     """Return the last tick and whether the instrument takes orders; raise UnknownInstrument."""
-    state = selectors.instrument_by_symbol(symbol)
+    state = _listed(symbol)
     last, decimals = state.last, state.instrument.price_decimals
     return {
         "symbol": symbol,
@@ -29,7 +30,7 @@ def quote_snapshot(_user: Any, symbol: str) -> dict[str, Any]:
 
 def candle_snapshot(_user: Any, symbol: str, interval: str) -> dict[str, Any]:
     """Return the newest candle of a stored frame; raise UnknownInstrument, and Invalid for other frames."""
-    instrument: Instrument = selectors.instrument_by_symbol(symbol).instrument
+    instrument: Instrument = _listed(symbol).instrument
     if not interval.isdigit() or int(interval) not in rules.STORED_FRAMES:
         frames = " and ".join(map(str, rules.STORED_FRAMES))
         raise Invalid(f"Candles of {frames} seconds are live; the others are made of these.")
@@ -39,3 +40,10 @@ def candle_snapshot(_user: Any, symbol: str, interval: str) -> dict[str, Any]:
         "interval": int(interval),
         "candle": selectors.candle_row(found[0], instrument.price_decimals) if found else None,
     }
+
+
+def _listed(symbol: str) -> selectors.InstrumentState:
+    state = selectors.instrument_by_symbol(symbol)
+    if not state.instrument.is_listed:
+        raise UnknownInstrument(f"There is no instrument {symbol}.", symbol=symbol)
+    return state

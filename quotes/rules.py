@@ -17,6 +17,7 @@ FX_HOURS = ((0, 4 * 1440 + 17 * 60), (6 * 1440 + 17 * 60, WEEK_MINUTES))
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # How far ahead an opening or a close is looked for.
 HORIZON = timedelta(days=35)
+ENDLESS = datetime.max.replace(tzinfo=UTC)
 
 Hours = tuple[tuple[int, int], ...]
 
@@ -73,11 +74,11 @@ def is_open(schedule: Schedule, at: datetime) -> bool:
 def open_until(schedule: Schedule, at: datetime) -> datetime | None:
     """Return the close of the session running at an instant, None when closed.
 
-    A session without a close within HORIZON ends at the horizon.
+    ENDLESS when there is no close within HORIZON.
     """
     if not is_open(schedule, at):
         return None
-    return _next_change(schedule, at) or at + HORIZON
+    return _next_change(schedule, at) or ENDLESS
 
 
 def next_open(schedule: Schedule, at: datetime) -> datetime | None:
@@ -311,6 +312,10 @@ def widen(bars: Iterable[Bar], interval_seconds: int) -> Iterator[Bar]:
 
 
 # --- Sources ------------------------------------------------------------------------------------------
+# No market outside stands behind their prices.
+MADE_HERE = frozenset({"simulated", "replay"})
+
+
 def source_of(source: str, instrument_class: str, source_symbol: str, enabled: Sequence[str]) -> str:
     """Return the source that quotes an instrument: an enabled exchange replaces the simulation it serves."""
     if source == "simulated" and "binance" in enabled and instrument_class == "crypto" and source_symbol:

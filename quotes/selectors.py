@@ -17,6 +17,7 @@ from quotes.errors import UnknownInstrument, UnknownInterval
 from quotes.models import Instrument, Watermark
 
 PAGE = 1_000
+MOST_STORED = 50_000
 
 
 class TickPoint(NamedTuple):
@@ -67,8 +68,8 @@ class InstrumentState:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether its prices are made by a generator, which the customer is told."""
-        return self.source == Instrument.Source.SIMULATED
+        """Whether its prices are made by a generator or recorded before, which the customer is told."""
+        return self.source in rules.MADE_HERE
 
 
 # --- Instruments --------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ SCHEDULES = """
 SELECT i.id, c.time_zone,
        (SELECT jsonb_agg(jsonb_build_array(w.effective_from, w.hours) ORDER BY w.effective_from)
         FROM quotes_calendarweek w WHERE w.calendar_id = c.code)::text,
-       (SELECT jsonb_agg(jsonb_build_array(x.starts_at, x.ends_at, x.is_open) ORDER BY x.recorded_at, x.id)
+       (SELECT jsonb_agg(jsonb_build_array(x.starts_at, x.ends_at, x.is_open) ORDER BY x.id)
         FROM quotes_calendarexception x WHERE x.calendar_id = c.code)::text
 FROM quotes_instrument i JOIN quotes_calendar c ON c.code = i.calendar_id
 WHERE i.id = ANY(%s)
@@ -159,39 +160,22 @@ def read_schedule(time_zone: str, weeks: str | None, overrides: str | None) -> r
 TICKS = """
 SELECT at, seq, price FROM (
     (SELECT at, seq, price FROM quotes_tick
-     WHERE instrument_id = %(instrument)s AND at {sign} %(at)s AND NOT is_late
-     ORDER BY at {order}, seq {order} LIMIT %(limit)s)
+     WHERE instrument_id = %(instrument)s AND at < %(at)s AND NOT is_late
+     ORDER BY at DESC, seq DESC LIMIT %(limit)s)
     UNION
     (SELECT at, seq, price FROM quotes_evidencetick
-     WHERE instrument_id = %(instrument)s AND at {sign} %(at)s
-     ORDER BY at {order}, seq {order} LIMIT %(limit)s)
-) t ORDER BY at {order}, seq {order} LIMIT %(limit)s
+     WHERE instrument_id = %(instrument)s AND at < %(at)s
+     ORDER BY at DESC, seq DESC LIMIT %(limit)s)
+) t ORDER BY at DESC, seq DESC LIMIT %(limit)s
 """
-
-
-def _ticks(instrument_id: int, sign: str, at: datetime, limit: int) -> list[TickPoint]:
-    order = "DESC" if sign.startswith("<") else "ASC"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            TICKS.format(sign=sign, order=order), {"instrument": instrument_id, "at": at, "limit": limit}
-        )
-        return [TickPoint(*row) for row in cursor.fetchall()]
 
 
 def ticks_page(instrument: Instrument, end: datetime | None = None, limit: int = PAGE) -> list[TickPoint]:
     """Return the newest ticks before `end` (None: all), ascending; the first's `at` ends the page before."""
-    found = _ticks(instrument.pk, "<", end or datetime.max.replace(tzinfo=rules.BEGINNING.tzinfo), limit)
-    return found[::-1]
-
-
-def tick_at_or_before(instrument_id: int, at: datetime) -> TickPoint | None:
-    """Return the last tick up to an instant; final only once the watermark has passed it."""
-    return next(iter(_ticks(instrument_id, "<=", at, 1)), None)
-
-
-def tick_after(instrument_id: int, at: datetime) -> TickPoint | None:
-    """Return the first tick later than an instant."""
-    return next(iter(_ticks(instrument_id, ">", at, 1)), None)
+    values = {"instrument": instrument.pk, "at": end or rules.ENDLESS, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(TICKS, values)
+        return [TickPoint(*row) for row in cursor.fetchall()][::-1]
 
 
 def tick_days() -> list[date]:
@@ -219,16 +203,24 @@ FROM ({STORED_CANDLES}) stored GROUP BY bucket ORDER BY bucket DESC LIMIT %(limi
 """  # noqa: S608
 
 
+def candles_limit(interval_seconds: int, limit: int) -> int:
+    """Return how many candles a page holds that asks for `limit`: it is made of at most MOST_STORED."""
+    stored = rules.FRAMES.get(interval_seconds, interval_seconds)
+    return max(1, min(limit, MOST_STORED * stored // max(1, interval_seconds)))
+
+
 def candles_page(
     instrument: Instrument, interval_seconds: int, end: datetime | None = None, limit: int = PAGE
 ) -> list[CandleView]:
     """Return the newest candles that start before `end` (None: all), ascending; raise UnknownInterval.
 
-    The page before ends at the first one's start. Buckets without ticks have no candle.
+    The page before ends at the first one's start. Buckets without ticks have no candle. Of a long
+    frame a page is shorter: see `candles_limit`.
     """
     stored = rules.FRAMES.get(interval_seconds)
     if stored is None:
         raise UnknownInterval(interval=interval_seconds, intervals=sorted(rules.FRAMES))
+    limit = candles_limit(interval_seconds, limit)
     mark = Watermark.objects.values_list("at", flat=True).get(instrument=instrument)
     rows = _candle_rows(instrument.pk, interval_seconds, stored, end, limit)
     length = timedelta(seconds=interval_seconds)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.db import connections
+from django.db import connections, transaction
 
 APPEND_ONLY_TRIGGER = """
 CREATE OR REPLACE FUNCTION core_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -25,7 +25,8 @@ def append_only(table: str) -> str:
 def grant(**_: Any) -> None:
     """Grant the application role its rights on every table; a model narrows them by `application_rights`."""
     role = settings.DATABASES["default"]["USER"]
-    with connections["owner"].cursor() as cursor:
+    # At once: a role at work would else find its rights taken for a moment, or half given after a failure.
+    with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:
         cursor.execute("SELECT current_user")
         if cursor.fetchone()[0] == role:  # one role for all: checked at start-up, nothing to grant
             return

@@ -1,5 +1,6 @@
 """Instruments: made, changed and suspended by operators, through one door that keeps the trail."""
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,10 @@ from quotes import selectors
 from quotes.errors import InvalidInstrument, ReasonMissing
 from quotes.facts import InstrumentChanged
 from quotes.models import Calendar, Instrument, Watermark
+
+SECONDS_PER_YEAR = 365 * 24 * 3600
+# With smaller steps many would be none, and a tie or a direction could be guessed from the rounding.
+LEAST_STEP_UNITS = 5
 
 CHANGEABLE = frozenset(
     {
@@ -118,6 +123,13 @@ def _change(
     return locked
 
 
+def step_units(instrument: Instrument) -> float:
+    """Return the standard deviation of a simulated step, σ √dt of the price, in units of its last decimal."""
+    years = instrument.simulated_interval_ms / 1000 / SECONDS_PER_YEAR
+    price = float(instrument.simulated_price or 0) * 10**instrument.price_decimals
+    return price * float(instrument.simulated_volatility or 0) * math.sqrt(years)
+
+
 def check_instrument(instrument: Instrument) -> None:
     """Raise InvalidInstrument unless the instrument could be streamed as it is."""
     try:
@@ -134,6 +146,12 @@ def check_instrument(instrument: Instrument) -> None:
         or instrument.simulated_interval_ms < 1
     ):
         raise InvalidInstrument("A simulation needs a price, a volatility and an interval above zero.")
+    if instrument.source == Instrument.Source.SIMULATED and step_units(instrument) < LEAST_STEP_UNITS:
+        raise InvalidInstrument(
+            f"A simulated step would be {step_units(instrument):.1f} units of the last decimal; below "
+            f"{LEAST_STEP_UNITS} the next price can be guessed. Give it more decimals, more volatility or a "
+            "longer interval."
+        )
     if instrument.source != Instrument.Source.SIMULATED and not instrument.source_symbol:
         raise InvalidInstrument("Say what the instrument is called at its source.")
 

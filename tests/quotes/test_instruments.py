@@ -48,6 +48,12 @@ def test_a_new_instrument_has_a_watermark_an_entry_and_a_fact(eurusd: Instrument
         {"price_decimals": 9},
         {"source": "simulated"},
         {"source": "simulated", "simulated_price": Decimal(0), "simulated_volatility": Decimal(1)},
+        {
+            "source": "simulated",
+            "simulated_price": Decimal("1.085"),
+            "simulated_volatility": Decimal("0.08"),
+            "price_decimals": 5,
+        },
         {"source": "binance", "source_symbol": ""},
         {"source": "nobody"},
         {"max_spread": Decimal(0)},

@@ -152,4 +152,4 @@ def test_prices_are_shown_as_they_were_recorded(tmp_path: Path) -> None:
         feed.follow(instrument())
         list(feed.batches())
         state = selectors.instrument_by_symbol("EURUSD")
-    assert (state.source, state.is_simulated) == ("replay", False)
+    assert (state.source, state.is_simulated) == ("replay", True)

@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from unittest.mock import patch
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from quotes import selectors
+from quotes import consumers, selectors, services
 from quotes.errors import UnknownInstrument, UnknownInterval
-from quotes.models import Instrument
+from quotes.models import CalendarException, Instrument
 from quotes.rules import FRAMES, FX_HOURS, bucket_start
 from quotes.services import create_calendar, suspend_instrument
 from tests.cast import olga  # noqa: F401
@@ -76,14 +79,6 @@ def test_ticks_page_backwards(eurusd: Instrument, day: list[tuple[float, str]]) 
     assert selectors.ticks_page(eurusd, at(0), 5) == []
 
 
-def test_the_tick_before_and_after_an_instant(eurusd: Instrument, day: list[tuple[float, str]]) -> None:
-    assert selectors.tick_at_or_before(eurusd.pk, at(6.999999)) == (at(0), 1, Decimal(day[0][1]))
-    assert selectors.tick_at_or_before(eurusd.pk, at(7)) == (at(7), 2, Decimal(day[1][1]))
-    assert selectors.tick_after(eurusd.pk, at(7)) == (at(14), 3, Decimal(day[2][1]))
-    assert selectors.tick_at_or_before(eurusd.pk, at(-1)) is None
-    assert selectors.tick_after(eurusd.pk, at(3 * 3600)) is None
-
-
 def test_an_instrument_shows_its_hours_its_last_tick_and_that_it_is_simulated(
     epoch: int, eurusd: Instrument, noon: Clock
 ) -> None:
@@ -96,7 +91,7 @@ def test_an_instrument_shows_its_hours_its_last_tick_and_that_it_is_simulated(
     found = {state.instrument.symbol: state for state in selectors.instruments()}
     assert sorted(found) == ["EURUSD", "GBPUSD"]
     assert found["EURUSD"].last == (at(1), 1, Decimal("1.10000"))
-    assert (found["EURUSD"].is_simulated, found["GBPUSD"].is_simulated) == (False, True)
+    assert (found["EURUSD"].is_simulated, found["GBPUSD"].is_simulated) == (True, True)
     assert (found["EURUSD"].is_open, found["EURUSD"].closes_at) == (True, None)
     # 2030-03-05 is a Tuesday; New York closes on Friday at 22:00 UTC, and opens in summer time.
     assert found["GBPUSD"].closes_at is not None
@@ -140,3 +135,39 @@ def test_the_feed_is_fresh_while_its_watermark_is(eurusd: Instrument, epoch: int
     )
     noon.move(0.001)
     assert not selectors.feed_health()[0].is_fresh
+
+
+def test_a_page_of_long_candles_is_made_of_so_many_stored_ones(eurusd: Instrument, epoch: int) -> None:
+    assert [selectors.candles_limit(*asked) for asked in ((60, 2000), (3600, 2000), (86_400, 2000))] == [
+        2000,
+        833,
+        34,
+    ]
+    write(epoch, eurusd, [(second, "1.10000") for second in range(0, 600, 60)])
+    with patch.object(selectors, "MOST_STORED", 5), CaptureQueriesContext(connection) as asked:
+        assert len(selectors.candles_page(eurusd, 300, limit=2000)) == 1
+    assert "LIMIT 5" in asked.captured_queries[-1]["sql"]
+
+
+def test_a_market_outside_is_not_simulated(eurusd: Instrument, epoch: int) -> None:
+    stretch = services.Stretch(at(1), [(at(1), Decimal("1.1"))], "binance")
+    services.append_ticks(epoch=epoch, stretches={eurusd.pk: stretch})
+    assert not selectors.instrument_by_symbol("EURUSD").is_simulated
+
+
+def test_the_channels_of_an_unlisted_instrument_are_not_shown(db: None, noon: Clock) -> None:
+    instrument("HIDDEN", is_listed=False)
+    for snapshot in (
+        lambda: consumers.quote_snapshot(None, "HIDDEN"),
+        lambda: consumers.candle_snapshot(None, "HIDDEN", "5"),
+    ):
+        with pytest.raises(UnknownInstrument):
+            snapshot()
+
+
+def test_of_two_exceptions_the_last_written_wins_whatever_their_clocks_said(eurusd: Instrument) -> None:
+    for is_open, recorded in ((True, at(5)), (False, at(4))):
+        CalendarException.objects.create(
+            calendar=eurusd.calendar, starts_at=at(-9), ends_at=at(9), is_open=is_open, recorded_at=recorded
+        )
+    assert not selectors.instrument_by_symbol("EURUSD").is_open

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from quotes.rules import (
     ALWAYS_OPEN,
     BEGINNING,
+    ENDLESS,
     FX_HOURS,
-    HORIZON,
     WEEK_MINUTES,
     Override,
     Schedule,
@@ -62,7 +62,7 @@ def test_a_session_is_told_with_its_next_change() -> None:
     assert session(FX, utc("2030-01-05 12:00")) == Session(False, utc("2030-01-06 22:00"), None)
     assert session(FX, utc("2030-01-09 12:00")) == Session(True, None, utc("2030-01-11 22:00"))
     assert session(ALWAYS, utc("2030-01-09 12:00")) == Session(True, None, None)
-    assert open_until(ALWAYS, utc("2030-01-09 12:00")) == utc("2030-01-09 12:00") + HORIZON
+    assert open_until(ALWAYS, utc("2030-01-09 12:00")) == ENDLESS
     assert open_until(FX, utc("2030-01-05 12:00")) is None
     assert next_open(FX, utc("2030-01-09 12:00")) is None
 

@@ -60,7 +60,7 @@ class Seed:
 INSTRUMENTS = (
     Seed("VOL100", "Volatility 100", "volatility", 2, "0.95", "1000", "1.0"),
     Seed("VOL50", "Volatility 50", "volatility", 3, "0.95", "250", "0.5"),
-    Seed("EURUSD", "Euro / US dollar", "fx", 5, "0.85", "1.085", "0.08"),
+    Seed("EURUSD", "Euro / US dollar", "fx", 6, "0.85", "1.085", "0.08"),
     Seed("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "0.88", "97000", "0.55", source_symbol="btcusdt"),
 )
 
@@ -159,7 +159,7 @@ def seed_terms(instrument: Instrument, rate: Decimal) -> None:
             contracts=["rise_fall"],
             fixed_rate=rate,
             min_rate=Decimal("0.50"),
-            max_rate=Decimal("0.97"),
+            max_rate=Decimal("0.95"),
             min_stake=Decimal("1"),
             max_stake=Decimal("5000"),
             min_duration_seconds=5 if not is_live else 15,

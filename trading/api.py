@@ -164,7 +164,7 @@ class CandlesView(ApiView):
     def get(self, request: Request, symbol: str) -> Response:
         """List candles, oldest first, that start before `end`; `next` is the `end` of the page before.
 
-        A page is made of at most 50,000 stored candles (of 5 s up to 30 s, else of 60 s), whatever `limit` says.
+        A page is made of at most 50,000 stored candles (of 5 s up to 30 s, else of 60 s): 34 days, say.
         """
         instrument = instrument_of(symbol)
         interval = whole_number(request, "interval", default=60, least=1, most=86_400)

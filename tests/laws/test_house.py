@@ -28,7 +28,7 @@ RUNNING = {
 }
 CONSOLE = {"admin", "console"}
 KERNEL_LINES = 1172
-RUNNING_LINES = 580
+RUNNING_LINES = 600
 SKIPPED = {
     tokenize.COMMENT,
     tokenize.NL,

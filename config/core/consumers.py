@@ -212,9 +212,11 @@ class PrivateSocket(AsyncWebsocketConsumer):
             await self.channel_layer.group_discard(channel.group, self.channel_name)
 
     async def _join(self, group: str, name: str) -> None:
-        if group not in self.groups_joined:
-            await self.channel_layer.group_add(group, self.channel_name)
+        is_new = group not in self.groups_joined
+        # Noted first: a joining that fails half-way is left too.
         self.groups_joined.setdefault(group, set()).add(name)
+        if is_new:
+            await self.channel_layer.group_add(group, self.channel_name)
 
     # --- What the client is told ----------------------------------------------------------------------
 

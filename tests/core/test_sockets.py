@@ -413,6 +413,23 @@ async def test_facts_and_prices_for_a_client_that_is_leaving_are_nobody_s():
     await client.leave()
 
 
+async def test_a_channel_that_could_not_be_joined_is_refused_and_left(monkeypatch):
+    client = await Client(NOBODY).opened()
+    await client.subscribe("quotes:EURUSD")
+
+    async def fails(_group):
+        raise ConnectionError("Redis is away")
+
+    layer = get_channel_layer()._get_layer()
+    with monkeypatch.context() as away:
+        away.setattr(layer._shards[0], "subscribe", fails)
+        (refused,) = await client.subscribe("instruments")
+    assert (refused["type"], refused["code"]) == ("error", "internal")
+    assert not layer.groups
+    assert (await client.subscribe("instruments"))[0]["type"] == "snapshot"
+    await client.leave()
+
+
 async def test_a_consumer_that_breaks_leaves_everything(monkeypatch):
     client = await Client(ALICE).opened()
     await client.subscribe("account", "quotes:EURUSD")

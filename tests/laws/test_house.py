@@ -27,7 +27,7 @@ RUNNING = {
     "throttle",
 }
 CONSOLE = {"admin", "console"}
-KERNEL_LINES = 1172
+KERNEL_LINES = 1173
 RUNNING_LINES = 600
 SKIPPED = {
     tokenize.COMMENT,

@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 
+from payments.ledger.models import Book
 from tests.cast import register
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def alice(client: Client) -> Client:
+def alice(client: Client, books: dict[str, Book]) -> Client:
     client.force_login(register("alice"), backend="kyc.authentication.PasswordBackend")
     return client
 

@@ -172,7 +172,7 @@ SELECT at, seq, price FROM (
 
 def ticks_page(instrument: Instrument, end: datetime | None = None, limit: int = PAGE) -> list[TickPoint]:
     """Return the newest ticks before `end` (None: all), ascending; the first's `at` ends the page before."""
-    values = {"instrument": instrument.pk, "at": end or rules.ENDLESS, "limit": limit}
+    values: dict[str, Any] = {"instrument": instrument.pk, "at": end or rules.ENDLESS, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(TICKS, values)
         return [TickPoint(*row) for row in cursor.fetchall()][::-1]

@@ -326,8 +326,8 @@ CELERY_BEAT_SCHEDULE = {
     "ledger check, whole": {"task": "ledger.check_all", "schedule": crontab(hour=3, minute=30)},
     "tick partitions and cleanup": {"task": "quotes.maintain_ticks", "schedule": 3600.0},
     "outbox retention": {"task": "core.trim_facts", "schedule": 3600.0},
-    "page session retention": {"task": "kyc.trim_sessions", "schedule": crontab(hour=4, minute=10)},
     "refresh token retention": {"task": "kyc.trim_refresh_tokens", "schedule": crontab(hour=4, minute=0)},
+    "page session retention": {"task": "kyc.trim_sessions", "schedule": crontab(hour=4, minute=10)},
 }
 METRICS_PORT = env.number("METRICS_PORT", 0, 0, 65535)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")

@@ -7,4 +7,3 @@ harness.enter()
 from config.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["tests.harness.QuickArgon2"]
-STATIC_ROOT = BASE_DIR / "static"  # noqa: F405 - nothing is collected, nothing is missed

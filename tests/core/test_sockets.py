@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -594,15 +595,17 @@ async def test_who_comes_while_a_public_snapshot_is_read_shares_the_next_one(mon
 
 
 async def test_snapshots_of_one_do_not_wait_for_those_of_another():
-    loop, go_on = asyncio.get_running_loop(), asyncio.Event()
-    sockets.register(
-        "slow",
-        snapshot=lambda user: asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(5) and {},
-        topic="slow:1",
-        may=lambda user: True,
-    )
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(_user):
+        reading.set()
+        go_on.wait(5)
+        return {}
+
+    sockets.register("slow", snapshot=slowly, topic="slow:1", may=lambda user: True)
     slow, quick = await Client(ALICE).opened(), await Client(MALLORY).opened()
     await slow.say(op="subscribe", channels=["slow"])
+    await asyncio.to_thread(reading.wait, 3)
     assert (await quick.subscribe("account"))[0]["owner"] == 2
     go_on.set()
     assert (await slow.hear())["channel"] == "slow"

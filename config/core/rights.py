@@ -35,7 +35,7 @@ def grant(**_: Any) -> None:
         cursor.execute(f'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "{role}"')
         cursor.execute(f'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO "{role}"')
         # Partitions are reached through their parent, whose rights then count.
-        cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits")
+        cursor.execute("SELECT oid::regclass::text FROM pg_class WHERE relispartition AND relkind = 'r'")
         for (partition,) in cursor.fetchall():
             cursor.execute(f'REVOKE ALL ON {partition} FROM "{role}"')
         existing = set(connections["owner"].introspection.table_names(cursor))

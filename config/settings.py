@@ -154,6 +154,8 @@ def _database(url: str) -> Any:
 
 # The application owns nothing; migrations, partitions and grants go through the owner.
 DATABASES = {"default": _database(_DATABASE_URL), "owner": {**_database(_OWNER_URL), "CONN_MAX_AGE": 0}}
+# Hot statements stay prepared on their connection; PgBouncer can follow from 1.21 on.
+PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.text("REDIS_URL")

@@ -11,8 +11,9 @@ from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = ROOT / "config" / "core"
-# The kernel proper, which every app leans on. Beside it in the same package: how processes run, and the
-# operator console's own shelf.
+# The kernel proper, which every app leans on. Beside it in the same package: the base of API views, how
+# processes run, and the operator console's own shelf.
+API = {"formats", "http"}
 RUNNING = {
     "callers",
     "checks",
@@ -27,7 +28,8 @@ RUNNING = {
     "throttle",
 }
 CONSOLE = {"admin", "console"}
-KERNEL_LINES = 1173
+KERNEL_LINES = 950
+API_LINES = 235
 RUNNING_LINES = 600
 SKIPPED = {
     tokenize.COMMENT,
@@ -58,9 +60,11 @@ def sizes():
 
 
 def test_the_kernel_stays_small():
-    kernel = {path.stem: n for path, n in sizes().items() if path.stem not in RUNNING | CONSOLE}
+    kernel = {path.stem: n for path, n in sizes().items() if path.stem not in API | RUNNING | CONSOLE}
+    api = {path.stem: n for path, n in sizes().items() if path.stem in API}
     running = {path.stem: n for path, n in sizes().items() if path.stem in RUNNING}
     assert sum(kernel.values()) <= KERNEL_LINES, kernel
+    assert sum(api.values()) <= API_LINES, api
     assert sum(running.values()) <= RUNNING_LINES, running
 
 

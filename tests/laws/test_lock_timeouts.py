@@ -1,6 +1,7 @@
 """A wait for a lock that ends is an answer, never a failure: 409 for a customer, later for a settler."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,8 +16,9 @@ from payments.ledger.services import open_account, open_book
 from quotes.services import open_days
 from tests.cast import client_for
 from tests.market import NOON, Market, funded_account, person, standing_clock, trading_book
+from trading.errors import OrderBusy
 from trading.models import Order
-from trading.services import PlaceOrder, place_order, settle_due
+from trading.services import PlaceOrder, place_order, placement, settle_due
 
 # The owner opens days of ticks.
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
@@ -47,6 +49,39 @@ def test_a_refill_that_waits_too_long_is_told_to_come_again() -> None:
         assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
         assert answer["Retry-After"] == "1"
     assert Transfer.objects.count() == 1
+
+
+def test_an_order_that_got_its_lock_too_late_is_refused_and_nothing_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_days([NOON.date()])
+    with standing_clock(NOON - timedelta(seconds=1)) as stands:
+        market = Market()
+        market.terms()
+        stands.at = NOON
+        market.tick("100.00")
+        account = funded_account(person("alice@example.com").pk, trading_book(), "100.00")
+        monkeypatch.setattr(placement, "LONGEST_PLACEMENT", timedelta(milliseconds=50))
+        with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as other:
+            other.execute("SELECT FROM ledger_account WHERE id = %s FOR UPDATE", [account.pk])
+            threading.Timer(0.4, other.commit).start()
+            with pytest.raises(OrderBusy) as refused:
+                place_order(
+                    customer_id=account.owner_id,
+                    command=PlaceOrder(
+                        client_id="late",
+                        account=account.pk,
+                        symbol="VOL100",
+                        contract="rise_fall",
+                        side="up",
+                        stake="10.00",
+                        duration_seconds=60,
+                    ),
+                )
+        assert refused.value.retry_after_seconds == 1
+    account.refresh_from_db()
+    assert (account.balance, account.version) == (Decimal("100.00"), 1)
+    assert not Order.objects.exists()
 
 
 def test_a_settler_that_waits_too_long_parks_nothing_and_settles_later() -> None:

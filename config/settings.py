@@ -27,6 +27,8 @@ DEBUG = env.flag("DEBUG", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", () if PRODUCTION else ("127.0.0.1", "localhost", "[::1]"))
 WEB_PORT = env.number("WEB_PORT", 8000, 1, 65535)
 GATEWAY_PORT = env.number("GATEWAY_PORT", 8001, 1, 65535)
+# A folder with one file a secret, as orchestrators mount them; SECRET_<NAME> in the environment goes before.
+SECRETS_DIR = env.text("SECRETS_DIR", "")
 PUBLIC_URL = env.text("PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}")
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 0, 0, 8)
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", (PUBLIC_URL,))
@@ -237,6 +239,11 @@ BINANCE_URL = env.text("BINANCE_URL", "wss://data-stream.binance.vision")
 REPLAY_FOLDER = env.folder("REPLAY_FOLDER", DATA_DIR / "recordings")
 REPLAY_SPEED = env.number("REPLAY_SPEED", 1, 0, 1000)
 TICK_RETENTION_DAYS = env.number("TICK_RETENTION_DAYS", 30, 1)
+
+# Where closed days go: a folder, or s3://bucket/prefix (S3_ENDPOINT_URL for another than Amazon's; its keys are
+# the secrets archive-key-id and archive-key).
+ARCHIVE_URL = env.text("ARCHIVE_URL", str(DATA_DIR / "archive"))
+S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")
 
 # --- Faces --------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

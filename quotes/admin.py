@@ -55,7 +55,21 @@ class InstrumentAdmin(ConsoleAdmin):
     fieldsets = (
         (None, {"fields": ("symbol", "name", "instrument_class", "price_decimals", "calendar", "is_listed")}),
         ("Freshness", {"fields": ("max_quote_age_ms", "max_source_lag_ms", "tick_interval_ms")}),
-        ("Quotes", {"fields": ("source", "source_symbol", "max_spread", "max_jump")}),
+        (
+            "Quotes",
+            {
+                "fields": (
+                    "source",
+                    "source_symbol",
+                    "aggregation",
+                    "max_spread",
+                    "max_jump",
+                    "max_source_age_ms",
+                    "fail_over_after_ms",
+                    "fail_back_after_ms",
+                )
+            },
+        ),
         ("Simulation", {"fields": ("simulated_price", "simulated_volatility", "simulated_interval_ms")}),
         ("Record", {"fields": ("recent_ticks",)}),
         ("Why", {"fields": ("reason",)}),

@@ -13,6 +13,7 @@ from config.core.faults import faultpoint
 from quotes import selectors, services
 from quotes.errors import Deposed, PartitionMissing
 from quotes.intake import INSTANT, Collected, Intake, Subscription, subscription_of
+from quotes.lanes import Connection
 from quotes.live import LivePrices
 from quotes.models import Gap, Instrument
 from quotes.rules import STORED_FRAMES
@@ -33,7 +34,9 @@ PAUSE_WITHOUT_GAP = timedelta(seconds=1)
 TICKS = Counter("quotes_ticks", "Ticks written", ["symbol"])
 LATE = Counter("quotes_late_ticks", "Ticks that came after their watermark", ["symbol"])
 DROPPED = Gauge(
-    "quotes_dropped_quotes", "Quotes that made no tick, since the lane's start", ["symbol", "reason"]
+    "quotes_dropped_quotes",
+    "Quotes that made no tick, since the lane's start",
+    ["symbol", "source", "reason"],
 )
 AGE = Gauge("quotes_watermark_age_seconds", "How far the watermark is behind the clock", ["symbol"])
 UP = Gauge("quotes_source_up", "1 while the instrument's source is connected", ["symbol", "source"])
@@ -55,6 +58,7 @@ class Feed:
         self._sources = SourceThread(self.intake)
         self._epoch = 0
         self._subscriptions: dict[str, Subscription] = {}
+        self._connections: list[Connection] = []
         self._symbols: dict[int, str] = {}
         self._marks: dict[int, datetime] = {}
         # Whose prices the record of each ends with.
@@ -74,9 +78,9 @@ class Feed:
         """
         epoch = services.take_over(list(Instrument.objects.values_list("pk", flat=True)))
         if epoch != self._epoch + 1:
-            self._sources.watch([])
+            self._sources.watch([], [])
             self.intake.follow([], {})
-            self._subscriptions, self._unwritten = {}, {}
+            self._subscriptions, self._connections, self._unwritten = {}, [], {}
             self._begun.clear()
         self._epoch = epoch
         self.open_days()
@@ -95,9 +99,10 @@ class Feed:
 
     def reload(self) -> None:
         """Follow the instruments as they are stored: new ones, and changed settings."""
-        rows = list(Instrument.objects.select_related("watermark"))
+        rows = list(Instrument.objects.select_related("watermark").prefetch_related("quotations"))
         subscriptions = {row.symbol: subscription_of(row) for row in rows}
-        if subscriptions == self._subscriptions:
+        connections = selectors.connections()
+        if subscriptions == self._subscriptions and connections == self._connections:
             return
         added = [row for row in rows if row.symbol not in self._subscriptions]
         if added:
@@ -111,7 +116,8 @@ class Feed:
                     self._live.know(row.symbol, frame, bar)
         self._subscriptions = subscriptions
         self.intake.follow(subscriptions.values(), {row.symbol: row.watermark.last_price for row in added})
-        self._sources.watch(subscriptions.values())
+        self._connections = connections
+        self._sources.watch(subscriptions.values(), connections)
 
     # --- the loop -------------------------------------------------------------------------------------
 
@@ -229,13 +235,15 @@ class Feed:
             self._days |= days
 
     def _measure(self) -> None:
-        now, dropped = clock.now(), self.intake.dropped()
+        now = clock.now()
         for instrument_id, at in self._marks.items():
             symbol = self._symbols[instrument_id]
             AGE.labels(symbol).set((now - at).total_seconds())
             UP.labels(symbol, self._subscriptions[symbol].source).set(self.intake.is_up(symbol))
-            for reason, count in dropped.get(symbol, {}).items():
-                DROPPED.labels(symbol, reason).set(count)
+        for source, symbols in self.intake.counts().items():
+            for symbol, counted in symbols.items():
+                for reason, count in counted["dropped"].items():
+                    DROPPED.labels(symbol, source, reason).set(count)
 
     def complaint(self) -> str:
         """Say which listed instruments have no fresh prices; "" when all have."""

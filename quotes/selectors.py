@@ -14,7 +14,8 @@ from django.db import connection
 from config.core import clock
 from quotes import rules
 from quotes.errors import UnknownInstrument, UnknownInterval
-from quotes.models import Instrument, Watermark
+from quotes.lanes import Connection
+from quotes.models import Instrument, Source, Watermark
 
 PAGE = 1_000
 MOST_STORED = 50_000
@@ -94,6 +95,19 @@ def source_of(instrument: Instrument) -> str:
     return rules.source_of(
         instrument.source, instrument.instrument_class, instrument.source_symbol, settings.SOURCES
     )
+
+
+def connections() -> list[Connection]:
+    """Return the enabled sources as configured; those built in are there without anybody configuring them."""
+    found = {
+        kind: Connection(kind, kind, url)
+        for kind, url in (("simulated", ""), ("replay", ""), ("binance", settings.BINANCE_URL))
+    }
+    for row in Source.objects.all():
+        found.pop(row.code, None)
+        if row.is_enabled:
+            found[row.code] = Connection(row.code, row.kind, row.url, row.secret_ref, row.options)
+    return sorted(found.values(), key=lambda each: each.code)
 
 
 def _states(found: Iterable[Instrument]) -> list[InstrumentState]:

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from config.core import audit, clock, outbox
-from quotes import selectors
+from quotes import rules, selectors
 from quotes.errors import InvalidInstrument, ReasonMissing
 from quotes.facts import InstrumentChanged
 from quotes.models import Calendar, Instrument, Watermark
@@ -32,6 +32,10 @@ CHANGEABLE = frozenset(
         "simulated_price",
         "simulated_volatility",
         "simulated_interval_ms",
+        "aggregation",
+        "max_source_age_ms",
+        "fail_over_after_ms",
+        "fail_back_after_ms",
     }
 )
 
@@ -138,7 +142,7 @@ def check_instrument(instrument: Instrument) -> None:
         raise InvalidInstrument(errors=error.message_dict) from error
     if not 0 < instrument.max_spread < 1 or not 0 < instrument.max_jump < 1:
         raise InvalidInstrument("max_spread and max_jump are parts of the price, between 0 and 1.")
-    if instrument.source == Instrument.Source.SIMULATED and (
+    if instrument.source == rules.SIMULATED and (
         not instrument.simulated_price
         or instrument.simulated_price <= 0
         or not instrument.simulated_volatility
@@ -146,13 +150,13 @@ def check_instrument(instrument: Instrument) -> None:
         or instrument.simulated_interval_ms < 1
     ):
         raise InvalidInstrument("A simulation needs a price, a volatility and an interval above zero.")
-    if instrument.source == Instrument.Source.SIMULATED and step_units(instrument) < LEAST_STEP_UNITS:
+    if instrument.source == rules.SIMULATED and step_units(instrument) < LEAST_STEP_UNITS:
         raise InvalidInstrument(
             f"A simulated step would be {step_units(instrument):.1f} units of the last decimal; below "
             f"{LEAST_STEP_UNITS} the next price can be guessed. Give it more decimals, more volatility or a "
             "longer interval."
         )
-    if instrument.source != Instrument.Source.SIMULATED and not instrument.source_symbol:
+    if instrument.source != rules.SIMULATED and not instrument.source_symbol:
         raise InvalidInstrument("Say what the instrument is called at its source.")
 
 

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from psycopg.errors import CheckViolation
 
 from quotes.errors import Deposed, PartitionMissing
-from quotes.rules import STORED_FRAMES, Bar, bars_of, widen
+from quotes.rules import STORED_FRAMES, Bar, Quote, bars_of, widen
 
 # One row of the record: at, seq, price.
 Row = tuple[datetime, int, Decimal]
@@ -18,12 +18,16 @@ Row = tuple[datetime, int, Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What came for an instrument: ticks `(at, price)` in order, and the instant up to which it is all."""
+    """What came for an instrument: ticks `(at, price)` in order, and the instant up to which it is all.
+
+    `quote` is the newest bid and ask, which screens show and no outcome rests on.
+    """
 
     until: datetime
     ticks: Sequence[tuple[datetime, Decimal]] = ()
     source: str = ""
     source_lag_ms: int | None = None
+    quote: Quote | None = None
 
 
 @dataclass(frozen=True, slots=True)

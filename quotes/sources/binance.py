@@ -5,48 +5,31 @@ Its rules: the server pings and wants the payload back (the websockets library d
 """
 
 import asyncio
-import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 import orjson
 import structlog
-from prometheus_client import Counter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from quotes.intake import Intake, Link, Subscription
+from quotes.lanes import Connection
+from quotes.sources.connection import (
+    CONNECTS,
+    ERRORS,
+    Backoff,
+    ShuttingDown,
+    SourceError,
+    Timing,
+)
 
 log = structlog.get_logger(__name__)
 MOST_STREAMS = 1024
-CONNECTS = Counter("quotes_source_connects", "Connections opened", ["source"])
-ERRORS = Counter(
-    "quotes_source_errors", "Connections that ended badly, and errors the source named", ["source"]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How patient the adapter is, in seconds.
-
-    After more than `silence` nothing is taken until a ping asked later is answered; a ping without an answer
-    for `dead` ends the connection.
-    """
-
-    rotate_after: float = 23 * 3600
-    silence: float = 1.0
-    dead: float = 3.0
-    # Four a second of the five that the exchange allows.
-    ping_every: float = 0.25
-    connect: float = 10.0
-    backoff_first: float = 0.5
-    backoff_longest: float = 30.0
-    healthy_after: float = 60.0
 
 
 class BookTicker(NamedTuple):
@@ -56,14 +39,6 @@ class BookTicker(NamedTuple):
     update_id: int
     bid: Decimal
     ask: Decimal
-
-
-class ShuttingDown(Exception):
-    """The server has announced its end."""
-
-
-class SourceError(Exception):
-    """The server has named an error, or said something that cannot be read."""
 
 
 def read_frame(frame: str | bytes) -> BookTicker | None:
@@ -85,29 +60,13 @@ def read_frame(frame: str | bytes) -> BookTicker | None:
         raise SourceError(f"unreadable frame: {frame[:200]!r}") from error
 
 
-class Backoff:
-    """Full jitter: up to `first` × 2ⁿ seconds, at most `longest`; begins anew after a healthy spell."""
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-        self._failures = 0
-
-    def seconds(self, healthy_seconds: float) -> float:
-        """Return how long to wait after a connection that was healthy for that long."""
-        if healthy_seconds >= self._timing.healthy_after:
-            self._failures = 0
-        limit = min(self._timing.backoff_longest, self._timing.backoff_first * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 32)
-        return random.uniform(0, limit)  # noqa: S311
-
-
 class BinanceSource:
     """Keeps one connection to the exchange, and opens the next before it drops one that must end."""
 
-    name = "binance"
-
-    def __init__(self, intake: Intake, url: str, timing: Timing | None = None) -> None:
-        self.intake, self._url, self.timing = intake, url.rstrip("/"), timing or Timing()
+    def __init__(self, intake: Intake, connection: Connection, timing: Timing | None = None) -> None:
+        self.intake, self._url, self.timing = intake, connection.url.rstrip("/"), timing or Timing()
+        self.name = connection.code
+        self._health = intake.health(self.name)
         self._symbols: dict[str, list[str]] = {}
         self._changed = asyncio.Event()
         # The overlap of two connections brings every update twice. Without one nothing is known: the exchange
@@ -135,6 +94,7 @@ class BinanceSource:
             except (OSError, WebSocketException, SourceError, TimeoutError) as error:
                 wait = backoff.seconds(loop.time() - began)
                 ERRORS.labels(self.name).inc()
+                self._health.failed(error)
                 log.warning(
                     "binance connection ended", error=str(error), type=type(error).__name__, wait=wait
                 )
@@ -148,11 +108,14 @@ class BinanceSource:
             while True:
                 self._changed.clear()
                 if not self._symbols:
+                    self._health.idle()
                     current = None
                     await old.aclose()
                     self._last_update.clear()
                     await self._changed.wait()
                     continue
+                if current is None:
+                    self._health.connecting()
                 fresh = AsyncExitStack()
                 try:
                     reader = await fresh.enter_async_context(self._connected())
@@ -197,6 +160,7 @@ class BinanceSource:
             try:
                 async with asyncio.timeout(self.timing.connect):
                     await reader.round_trip()
+                self._health.connected()
                 yield reader
             finally:
                 await reader.stop()

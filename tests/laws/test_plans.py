@@ -7,7 +7,7 @@ from django.db import connections
 
 from payments.ledger.models import Account
 from quotes.services import open_days
-from tests.market import NOON, Market, fund, funded_account, person, standing_clock, trading_book
+from tests.market import NOON, Market, funded_account, person, standing_clock, trading_book
 from trading.services import PlaceOrder, place_order
 
 # The owner opens days of ticks and vacuums.
@@ -54,6 +54,5 @@ def test_placing_scans_no_table_though_its_plan_was_made_when_they_were_empty() 
         place(account, "first")
         before = scans()
         for number in range(5):
-            fund(account, "10.00")
             place(account, f"later-{number}")
         assert scans() == before

@@ -13,15 +13,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
 from quotes.intake import Intake, Link, Subscription
-from quotes.sources.binance import (
-    Backoff,
-    BinanceSource,
-    BookTicker,
-    ShuttingDown,
-    SourceError,
-    Timing,
-    read_frame,
-)
+from quotes.lanes import Connection
+from quotes.sources.binance import BinanceSource, BookTicker, read_frame
+from quotes.sources.connection import Backoff, ShuttingDown, SourceError, Timing
 from tests.quotes.market import recording
 
 QUICK = Timing(silence=0.5, dead=0.5, ping_every=0.05, connect=2, backoff_first=0.01, backoff_longest=0.05)
@@ -129,7 +123,7 @@ async def streaming(
 ) -> AsyncIterator[BinanceSource]:
     async with serve(exchange.handle, "127.0.0.1", 0, ping_interval=None) as server:
         port = server.sockets[0].getsockname()[1]
-        source = BinanceSource(heard, f"ws://127.0.0.1:{port}/", timing)
+        source = BinanceSource(heard, Connection("binance", "binance", f"ws://127.0.0.1:{port}/"), timing)
         source.watch(subscriptions or [subscription()])
         running = asyncio.create_task(source.run())
         try:

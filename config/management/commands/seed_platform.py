@@ -26,7 +26,7 @@ from payments.ledger.models import Book
 from quotes import selectors as market
 from quotes import services as quotes
 from quotes.models import Calendar, Instrument
-from quotes.rules import ALWAYS_OPEN, FX_HOURS
+from quotes.rules import ALWAYS_OPEN, FX_HOURS, MADE_HERE, SIMULATED
 from trading import services as trading
 from trading.models import BookTerms, Terms
 
@@ -132,7 +132,7 @@ def _instrument(seed: Seed, calendar: Calendar) -> Instrument:
         instrument_class=seed.instrument_class,
         price_decimals=seed.price_decimals,
         calendar=calendar,
-        source=Instrument.Source.SIMULATED,
+        source=SIMULATED,
         source_symbol=seed.source_symbol,
         simulated_price=Decimal(seed.price),
         simulated_volatility=Decimal(seed.volatility),
@@ -147,7 +147,7 @@ def seed_terms(instrument: Instrument, rate: Decimal) -> None:
     A live market can be seen elsewhere first, so an order there enters at a tick after its acceptance, and
     later than a price that the platform may still be waiting for.
     """
-    is_live = market.source_of(instrument) not in {Instrument.Source.SIMULATED, Instrument.Source.REPLAY}
+    is_live = market.source_of(instrument) not in MADE_HERE
     policy = Terms.EntryPolicy.DELAYED if is_live else Terms.EntryPolicy.LATEST_TICK
     entry = {"entry_policy": policy, "entry_delay_ms": LIVE_ENTRY_DELAY_MS}
     newest = Terms.objects.filter(instrument=instrument).order_by("-version").first()

@@ -1,0 +1,62 @@
+"""How a source fares, told by its adapter and read by the feed and by operators."""
+
+from collections import Counter, deque
+from datetime import datetime, timedelta
+from statistics import median
+
+from config.core import clock
+
+MILLISECOND = timedelta(milliseconds=1)
+MOST_OFFSETS = 512
+LONGEST_ERROR = 300
+
+
+class SourceHealth:
+    """What is known of one source since the feed began. Written by its adapter, read by the feed's thread."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        # idle: nobody asks for it; connecting; up; down: waiting to try again.
+        self.state = "idle"
+        self.connects = self.failures = self.quotes = 0
+        self.last_error = ""
+        self.last_error_at: datetime | None = None
+        self.last_quote_at: datetime | None = None
+        self.last_sign_at: datetime | None = None
+        # What was said that belongs to no instrument asked for.
+        self.ignored: Counter[str] = Counter()
+        self._offsets: deque[int] = deque(maxlen=MOST_OFFSETS)
+
+    def idle(self) -> None:
+        """Note that nothing is asked of it."""
+        self.state = "idle"
+
+    def connecting(self) -> None:
+        """Note that a connection is being opened."""
+        self.state = "connecting"
+
+    def connected(self) -> None:
+        """Note that a connection stands."""
+        self.state = "up"
+        self.connects += 1
+
+    def failed(self, error: BaseException | str) -> None:
+        """Note what ended a connection, or what the peer refused; never a secret."""
+        self.state = "down"
+        self.complained(error)
+
+    def complained(self, error: BaseException | str) -> None:
+        """Note an error that the connection survived."""
+        self.failures += 1
+        said = str(error) or type(error).__name__
+        self.last_error, self.last_error_at = said[:LONGEST_ERROR], clock.now()
+
+    def saw_time(self, theirs: datetime) -> None:
+        """Note what the source's clock said just now; it measures, and never decides."""
+        self._offsets.append(round((theirs - clock.now()) / MILLISECOND))
+
+    @property
+    def offset_ms(self) -> int | None:
+        """The source's clock less ours, in milliseconds, median of the last quotes; positive: it is ahead."""
+        seen = list(self._offsets)
+        return round(median(seen)) if seen else None

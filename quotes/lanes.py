@@ -1,0 +1,349 @@
+"""One instrument on its way in: the quotes of its sources filtered, merged, conflated and stamped in order."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from config.core import clock
+from quotes.rules import (
+    BEGINNING,
+    LEAST_FOR_MEDIAN,
+    Quote,
+    QuoteFilter,
+    best_of,
+    median_of,
+    mid_price,
+)
+
+INSTANT = timedelta(microseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
+# What is held while the database is away; beyond it the stretch is given up and becomes a gap.
+MOST_HELD = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a feed needs to know of an instrument; the same settings compare equal.
+
+    `source` and `source_symbol` name its first source, `further` the others in the order of their rank.
+    """
+
+    instrument_id: int
+    symbol: str
+    price_decimals: int
+    source: str
+    source_symbol: str
+    tick_interval_ms: int
+    max_quote_age_ms: int
+    max_spread: Decimal
+    max_jump: Decimal
+    simulated_price: Decimal | None
+    simulated_volatility: Decimal | None
+    simulated_interval_ms: int
+    aggregation: str = "primary"
+    further: tuple[tuple[str, str], ...] = ()
+    max_source_age_ms: int = 5_000
+    fail_over_after_ms: int = 3_000
+    fail_back_after_ms: int = 30_000
+
+    def by_source(self) -> "Iterator[Subscription]":
+        """Return it once for each of its sources, as that source is to deliver it."""
+        yield self
+        for source, symbol in self.further:
+            yield replace(self, source=source, source_symbol=symbol)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A source as operators configured it; `secret()` of `config.core.secrets` gives what `secret_ref` names."""
+
+    code: str
+    kind: str
+    url: str = ""
+    secret_ref: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.kind, self.url, self.secret_ref))
+
+
+class Link:
+    """One connection of a source; `sign` is the last instant at which it was known to deliver everything.
+
+    When no sign comes for longer than `silence`, what lies between is not known to be complete. A pinged
+    connection then delivers nothing until it has answered a ping asked later: what it brings first may have
+    waited in a buffer, and its age is not known.
+    """
+
+    __slots__ = ("asked_at", "is_pinged", "lag_ms", "sign", "silence", "source", "stalled_at")
+
+    def __init__(
+        self, silence: timedelta, lag_ms: int | None = None, source: str = "", is_pinged: bool = False
+    ) -> None:
+        self.sign = clock.now()
+        self.silence = silence
+        self.is_pinged = is_pinged
+        # Of the ping that waits for its answer.
+        self.asked_at: datetime | None = None
+        self.stalled_at: datetime | None = None
+        # Whose it is: an instrument that has gone to another source takes nothing of it any more.
+        self.source = source
+        self.lag_ms = lag_ms
+
+    def lag(self, now: datetime) -> int | None:
+        """Return the milliseconds of the last round trip, or of the one under way if that takes longer."""
+        if self.asked_at is None:
+            return self.lag_ms
+        return max(self.lag_ms or 0, round((now - self.asked_at) / MILLISECOND))
+
+    def is_silent(self, now: datetime) -> bool:
+        """Tell whether nothing was heard, or a ping not answered, for longer than the limit."""
+        return now - min(self.sign, self.asked_at or self.sign) > self.silence
+
+
+class Quoter:
+    """What one source says of the instrument."""
+
+    __slots__ = ("at", "filter", "link", "quote", "rank", "source", "stalled", "up_since")
+
+    def __init__(self, source: str, rank: int, subscription: Subscription) -> None:
+        self.source, self.rank = source, rank
+        self.link: Link | None = None
+        self.quote: Quote | None = None
+        self.at = self.up_since = BEGINNING
+        # Quotes of unknown age, dropped.
+        self.stalled = 0
+        self.follow(subscription)
+
+    def follow(self, subscription: Subscription) -> None:
+        """Take over changed limits; the counts begin anew."""
+        self.filter = QuoteFilter(subscription.max_spread, subscription.max_jump)
+
+
+class Lane:
+    """Merges what the sources of one instrument quote into ticks, by the instrument's policy.
+
+    `primary`: the first source by rank that delivers; `best`: best bid and ask of all that are fresh;
+    `median`: of at least three that are fresh. `label` names whose prices the ticks are: the source, or with
+    several together the policy.
+    """
+
+    __slots__ = (
+        "_age",
+        "_fail_back",
+        "_fail_over",
+        "_unit",
+        "active",
+        "began_at",
+        "held",
+        "held_until",
+        "is_live",
+        "label",
+        "last_price",
+        "passed_over",
+        "quote",
+        "quoters",
+        "resumes_at",
+        "stamped",
+        "subscription",
+        "ticks",
+    )
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.ticks: list[tuple[datetime, Decimal]] = []
+        self.stamped = self.held_until = BEGINNING
+        self.quoters: dict[str, Quoter] = {}
+        self.active: Quoter | None = None
+        self.began_at: datetime | None = None
+        self.is_live = False
+        self.label = ""
+        self.resumes_at: datetime | None = None
+        self.held: Decimal | None = None
+        self.quote: Quote | None = None
+        self.last_price: Decimal | None = None
+        # Quotes that counted and made no tick, because another source made the price.
+        self.passed_over = 0
+        self.follow(subscription)
+
+    def follow(self, subscription: Subscription) -> None:
+        """Take over changed settings; with other sources or another policy begin anew."""
+        feeds = [(each.source, each.source_symbol) for each in subscription.by_source()]
+        known = [(each.source, each.source_symbol) for each in self.subscription.by_source()]
+        is_other = feeds != known or subscription.aggregation != self.subscription.aggregation
+        if is_other:
+            self.active = self.held = self.resumes_at = self.quote = self.began_at = None
+            self.is_live = False
+            self.ticks = []
+        if is_other or not self.quoters:
+            self.quoters = {
+                source: Quoter(source, rank, subscription) for rank, (source, _) in enumerate(feeds)
+            }
+        else:
+            for quoter in self.quoters.values():
+                quoter.follow(subscription)
+        self.subscription = subscription
+        self._unit = Decimal(1).scaleb(-subscription.price_decimals)
+        self._age = timedelta(milliseconds=subscription.max_source_age_ms)
+        self._fail_over = timedelta(milliseconds=subscription.fail_over_after_ms)
+        self._fail_back = timedelta(milliseconds=subscription.fail_back_after_ms)
+
+    # --- what sources say -----------------------------------------------------------------------------
+
+    def take(
+        self, bid: Decimal, ask: Decimal, at: datetime, link: Link, *, is_made_here: bool = False
+    ) -> bool:
+        """Take a quote in; return whether it makes a tick. What is made here passes as it is."""
+        quoter = self._quoter(link)
+        if quoter is None:
+            return False
+        if link.stalled_at is not None:
+            quoter.stalled += 1
+            return False
+        if quoter.link is None:
+            quoter.filter.forget()
+        if quoter.link is None or at - quoter.at > self._fail_over:
+            quoter.up_since = at
+        quote = Quote(bid, ask)
+        if is_made_here:
+            quoter.filter.accepted += 1
+        elif not quoter.filter.accepts(quote, at, self._others(quoter, at)):
+            return False
+        quoter.link, quoter.quote, quoter.at = link, quote, at
+        merged = self._merged(quoter, at)
+        if merged is None:
+            self.passed_over += 1
+            return False
+        price = mid_price(merged, self._unit)
+        if price <= 0:
+            quoter.filter.dropped["non_positive"] += 1
+            return False
+        if not self.is_live:
+            self.is_live, self.resumes_at = True, at
+        self.quote, self.last_price = merged, price
+        self._make_tick(price, at)
+        return True
+
+    def _quoter(self, link: Link) -> Quoter | None:
+        if not link.source:
+            return next(iter(self.quoters.values()))
+        return self.quoters.get(link.source)
+
+    def _others(self, quoter: Quoter, at: datetime) -> Iterator[Decimal]:
+        return (each.quote.mid for each in self._fresh(at) if each is not quoter and each.quote is not None)
+
+    def _fresh(self, at: datetime) -> Iterator[Quoter]:
+        return (
+            each
+            for each in self.quoters.values()
+            if each.link is not None and each.quote is not None and at - each.at <= self._age
+        )
+
+    def _merged(self, quoter: Quoter, at: datetime) -> Quote | None:
+        """Return the instrument's quote after this one of a source, None when it does not change it."""
+        policy = self.subscription.aggregation
+        if policy == "primary":
+            return quoter.quote if self._makes_price(quoter, at) else None
+        fresh = [each.quote for each in self._fresh(at) if each.quote is not None]
+        self.label = policy
+        if policy == "best":
+            return best_of(fresh, self._unit)
+        return median_of(fresh, self._unit) if len(fresh) >= LEAST_FOR_MEDIAN else None
+
+    def _makes_price(self, quoter: Quoter, at: datetime) -> bool:
+        """Tell whether this source makes the price, and let it take over where its turn has come.
+
+        Where ticks of the other wait to be written, it takes over with its next quote: a batch has one source.
+        """
+        active = self.active
+        if active is quoter:
+            return True
+        self.began_at = self.began_at or at
+        may = (active is None and (quoter.rank == 0 or at - self.began_at > self._fail_over)) or (
+            active is not None and self._may_follow(quoter, active, at)
+        )
+        if not may or (active is not None and (self.ticks or self.held is not None)):
+            return False
+        self.active, self.label = quoter, quoter.source
+        if active is not None:
+            self.resumes_at, self.is_live = at, True
+        return True
+
+    def _may_follow(self, quoter: Quoter, active: Quoter, at: datetime) -> bool:
+        return (
+            active.link is None
+            or at - active.link.sign > self._fail_over
+            or (quoter.rank < active.rank and at - quoter.up_since >= self._fail_back)
+        )
+
+    # --- what is known --------------------------------------------------------------------------------
+
+    def sign(self) -> datetime | None:
+        """Return the instant up to which the instrument's prices are all here, None when that is not known."""
+        policy = self.subscription.aggregation
+        if policy == "primary":
+            return self.active.link.sign if self.active is not None and self.active.link is not None else None
+        signs = sorted((each.link.sign for each in self.quoters.values() if each.link), reverse=True)
+        needed = 1 if policy == "best" else LEAST_FOR_MEDIAN
+        return signs[needed - 1] if len(signs) >= needed else None
+
+    def lag(self, now: datetime) -> int | None:
+        """Return the lag of whoever makes the price; of several the smallest that is enough of them."""
+        if self.subscription.aggregation == "primary":
+            link = self.active.link if self.active is not None else None
+            return None if link is None else link.lag(now)
+        lags = sorted(
+            lag for each in self.quoters.values() if each.link and (lag := each.link.lag(now)) is not None
+        )
+        needed = 1 if self.subscription.aggregation == "best" else LEAST_FOR_MEDIAN
+        return lags[needed - 1] if len(lags) >= needed else None
+
+    def cut(self, link: Link) -> None:
+        """Forget a connection; without enough others nothing is known from here on."""
+        for quoter in self.quoters.values():
+            if quoter.link is link:
+                quoter.link = quoter.quote = None
+        if self.is_live and self.sign() is None:
+            # What is held would move the watermark of a line that says nothing any more.
+            self.is_live, self.held = False, None
+
+    def move(self, old: Link, new: Link) -> None:
+        """Let a connection go on where another ends that it overlaps."""
+        for quoter in self.quoters.values():
+            if quoter.link is old:
+                quoter.link = new
+
+    # --- ticks ----------------------------------------------------------------------------------------
+
+    def _make_tick(self, price: Decimal, at: datetime) -> None:
+        """Make a tick of a price, or hold it until its interval ends."""
+        interval_ms = self.subscription.tick_interval_ms
+        if not interval_ms:
+            self._stamp(price, at)
+            return
+        self.release(at)
+        if self.held is None:
+            interval = timedelta(milliseconds=interval_ms)
+            self.held_until = at - (at - BEGINNING) % interval + interval
+        self.held = price
+
+    def is_due(self, at: datetime) -> bool:
+        """Tell whether the interval of the price held had ended at an instant."""
+        return self.held is not None and at >= self.held_until
+
+    def release(self, at: datetime) -> None:
+        """Make a tick of the last price of an interval that has ended."""
+        if self.held is not None and self.is_due(at):
+            self._stamp(self.held, at)
+            self.held = None
+
+    def _stamp(self, price: Decimal, at: datetime) -> None:
+        if len(self.ticks) >= MOST_HELD:
+            self.ticks.clear()
+            self.resumes_at = at
+        if at <= self.stamped:
+            at = self.stamped + INSTANT
+        self.stamped = at
+        self.ticks.append((at, price))

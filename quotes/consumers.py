@@ -7,21 +7,33 @@ from config.core.errors import Invalid
 from quotes import rules, selectors
 from quotes.errors import UnknownInstrument
 from quotes.models import Instrument
+from quotes.rules import STANDARD
 
 
 def register() -> None:
     """Declare the public channels of the market; the feed publishes them, the price hub carries them."""
-    sockets.register("quotes:<symbol>", snapshot=quote_snapshot)
+    sockets.register("quotes:<symbol>", snapshot=quote_snapshot, variant=_group)
     sockets.register("candles:<symbol>:<interval>", snapshot=candle_snapshot)
 
 
-def quote_snapshot(_user: Any, symbol: str) -> dict[str, Any]:
-    """Return the last tick and whether the instrument takes orders; raise UnknownInstrument."""
+def _group(user: Any) -> str:
+    group: str = getattr(user, "group", STANDARD)
+    return "" if group == STANDARD else group
+
+
+def quote_snapshot(_user: Any, symbol: str, variant: str) -> dict[str, Any]:
+    """Return the last tick, the bid and ask of a customer group, and whether the instrument takes orders.
+
+    Raises UnknownInstrument.
+    """
     state = _listed(symbol)
     last, decimals = state.last, state.instrument.price_decimals
+    shown = selectors.displayed_quote(state, variant or STANDARD)
     return {
         "symbol": symbol,
         "last": last and {"at": last.at, "seq": last.seq, "price": f"{last.price:.{decimals}f}"},
+        "bid": shown and f"{shown.bid:.{decimals}f}",
+        "ask": shown and f"{shown.ask:.{decimals}f}",
         "is_open": state.is_open,
         "opens_at": state.opens_at,
         "closes_at": state.closes_at,

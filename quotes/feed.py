@@ -12,7 +12,7 @@ from config.core import clock
 from config.core.faults import faultpoint
 from quotes import selectors, services
 from quotes.errors import Deposed, PartitionMissing
-from quotes.intake import INSTANT, Collected, Intake, Subscription, subscription_of
+from quotes.intake import INSTANT, Collected, Counts, Intake, Subscription, subscription_of
 from quotes.lanes import Connection
 from quotes.live import LivePrices
 from quotes.models import Gap, Instrument
@@ -67,7 +67,9 @@ class Feed:
         # Whose first price of this reign has come: a later pause is the source's, not ours.
         self._begun: set[int] = set()
         self._days: set[date] = set()
-        self._heartbeat_at = self._reload_at = self._partitions_at = 0.0
+        self._heartbeat_at = self._reload_at = self._partitions_at = self._measured_at = 0.0
+        # Quotes of each source at the last look.
+        self._heard: dict[str, int] = {}
 
     # --- reigns ---------------------------------------------------------------------------------------
 
@@ -101,6 +103,7 @@ class Feed:
         """Follow the instruments as they are stored: new ones, and changed settings."""
         rows = list(Instrument.objects.select_related("watermark").prefetch_related("quotations"))
         subscriptions = {row.symbol: subscription_of(row) for row in rows}
+        self._live.mark_up(selectors.mark_ups())
         connections = selectors.connections()
         if subscriptions == self._subscriptions and connections == self._connections:
             return
@@ -240,10 +243,26 @@ class Feed:
             symbol = self._symbols[instrument_id]
             AGE.labels(symbol).set((now - at).total_seconds())
             UP.labels(symbol, self._subscriptions[symbol].source).set(self.intake.is_up(symbol))
-        for source, symbols in self.intake.counts().items():
+        counts = self.intake.counts()
+        self._keep_states(counts)
+        for source, symbols in counts.items():
             for symbol, counted in symbols.items():
                 for reason, count in counted["dropped"].items():
                     DROPPED.labels(symbol, source, reason).set(count)
+
+    def _keep_states(self, counts: Counts) -> None:
+        """Write down how each source fares, for operators."""
+        now, moment = clock.now(), time.monotonic()
+        seconds = moment - self._measured_at if self._measured_at else RELOAD_SECONDS
+        self._measured_at = moment
+        states = []
+        for health in self.intake.healths():
+            state = health.state_at(now, counts.get(health.code, {}))
+            state.quotes_per_second = (health.quotes - self._heard.get(health.code, 0)) / seconds
+            self._heard[health.code] = health.quotes
+            states.append(state)
+        if states:
+            services.save_source_states(states)
 
     def complaint(self) -> str:
         """Say which listed instruments have no fresh prices; "" when all have."""

@@ -3,10 +3,13 @@
 from collections import Counter, deque
 from datetime import datetime, timedelta
 from statistics import median
+from typing import Any
 
 from config.core import clock
+from quotes.models import SourceState
 
 MILLISECOND = timedelta(milliseconds=1)
+SILENT_AFTER = timedelta(seconds=2)
 MOST_OFFSETS = 512
 LONGEST_ERROR = 300
 
@@ -23,6 +26,7 @@ class SourceHealth:
         self.last_error_at: datetime | None = None
         self.last_quote_at: datetime | None = None
         self.last_sign_at: datetime | None = None
+        self.lag_ms: int | None = None
         # What was said that belongs to no instrument asked for.
         self.ignored: Counter[str] = Counter()
         self._offsets: deque[int] = deque(maxlen=MOST_OFFSETS)
@@ -54,6 +58,24 @@ class SourceHealth:
     def saw_time(self, theirs: datetime) -> None:
         """Note what the source's clock said just now; it measures, and never decides."""
         self._offsets.append(round((theirs - clock.now()) / MILLISECOND))
+
+    def state_at(self, now: datetime, quotes: dict[str, Any]) -> SourceState:
+        """Return what operators are shown of it now; `quotes` counts by symbol what it delivered."""
+        silent = None if self.last_sign_at is None else now - self.last_sign_at
+        is_silent = self.state == "up" and silent is not None and silent > SILENT_AFTER
+        return SourceState(
+            source=self.code,
+            state="silent" if is_silent else self.state,
+            lag_ms=self.lag_ms,
+            offset_ms=self.offset_ms,
+            silent_ms=None if silent is None else round(silent / MILLISECOND),
+            connects=self.connects,
+            failures=self.failures,
+            last_error=self.last_error,
+            last_error_at=self.last_error_at,
+            quotes=quotes,
+            updated_at=now,
+        )
 
     @property
     def offset_ms(self) -> int | None:

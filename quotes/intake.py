@@ -18,12 +18,17 @@ __all__ = [
     "INSTANT",
     "MOST_HELD",
     "Collected",
+    "Counts",
     "Intake",
     "Lane",
     "Link",
     "Subscription",
     "subscription_of",
 ]
+
+
+# By source and symbol: quotes accepted, and those dropped by reason.
+Counts = dict[str, dict[str, dict[str, Any]]]
 
 
 def subscription_of(row: Instrument) -> Subscription:
@@ -146,7 +151,7 @@ class Intake:
             link.stalled_at = now if link.is_pinged else None
         link.sign = now
         if health := self._health.get(link.source):
-            health.last_sign_at = now
+            health.last_sign_at, health.lag_ms = now, link.lag_ms
         return now
 
     def _cut(self, link: Link) -> None:
@@ -180,9 +185,9 @@ class Intake:
             lane = self.lanes.get(symbol)
             return lane is not None and lane.is_live
 
-    def counts(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return by source and symbol: quotes accepted, and those dropped by reason."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
+    def counts(self) -> Counts:
+        """Return how the quotes of each source fared, since their lane's start."""
+        found: Counts = {}
         with self._lock:
             for symbol, lane in self.lanes.items():
                 for source, quoter in lane.quoters.items():

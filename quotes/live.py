@@ -1,18 +1,31 @@
 """The newest price and candles of each instrument, published once their transaction has committed."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import structlog
 from redis import RedisError
 
 from config.core.prices import publish_latest
-from quotes.rules import STORED_FRAMES, Bar
+from quotes.rules import STANDARD, STORED_FRAMES, Bar, Quote, displayed
 from quotes.services import Appended
 
 log = structlog.get_logger(__name__)
 Messages = dict[str, dict[str, Any]]
+
+
+# Of both sides, and the least spread; see `quotes.models.MarkUp`.
+MarkUp = tuple[Decimal, Decimal]
+MarkUps = Mapping[tuple[str, str], MarkUp]
+NOTHING = (Decimal(0), Decimal(0))
+
+
+def quotes_channel(symbol: str, group: str) -> str:
+    """Return the channel on which a customer group hears an instrument's quotes."""
+    return f"quotes:{symbol}" if group == STANDARD else f"quotes:{symbol}@{group}"
 
 
 class LivePrices:
@@ -20,11 +33,24 @@ class LivePrices:
 
     def __init__(self) -> None:
         self._forming: dict[tuple[str, int], Bar] = {}
+        self._mark_ups: defaultdict[str, dict[str, MarkUp]] = defaultdict(dict)
         self._is_away = False
 
     def know(self, symbol: str, frame: int, bar: Bar) -> None:
         """Take over a candle that an earlier feed has left forming."""
         self._forming[symbol, frame] = bar
+
+    def mark_up(self, mark_ups: MarkUps) -> None:
+        """Show bid and ask by these mark-ups, of an instrument and a customer group, from now on."""
+        self._mark_ups = defaultdict(dict)
+        for (symbol, group), mark_up in mark_ups.items():
+            self._mark_ups[symbol][group] = mark_up
+
+    def _shown(self, symbol: str, quote: Quote, decimals: int) -> Iterator[tuple[str, dict[str, str]]]:
+        unit = Decimal(1).scaleb(-decimals)
+        for group, (amount, min_spread) in {STANDARD: NOTHING, **self._mark_ups[symbol]}.items():
+            bid, ask = displayed(quote, unit, amount, min_spread)
+            yield group, {"bid": f"{bid:.{decimals}f}", "ask": f"{ask:.{decimals}f}"}
 
     def publish(self, appended: Mapping[str, tuple[int, Appended]]) -> None:
         """Publish what was written, by symbol with its `price_decimals`; Redis may be away."""
@@ -34,13 +60,15 @@ class LivePrices:
             self._close(symbol, decimals, each, closed)
             if each.rows:
                 at, seq, price = each.rows[-1]
-                newest[f"quotes:{symbol}"] = {
+                said = {
                     "type": "quote",
                     "symbol": symbol,
                     "at": at,
                     "seq": seq,
                     "price": f"{price:.{decimals}f}",
                 }
+                for group, shown in self._shown(symbol, each.quote or Quote(price, price), decimals):
+                    newest[quotes_channel(symbol, group)] = {**said, **shown}
             for frame in STORED_FRAMES:
                 bar = self._forming.get((symbol, frame))
                 if bar is not None and each.rows:

@@ -15,7 +15,7 @@ from config.core import clock
 from quotes import rules
 from quotes.errors import UnknownInstrument, UnknownInterval
 from quotes.lanes import Connection
-from quotes.models import Instrument, Source, Watermark
+from quotes.models import Instrument, MarkUp, Source, Watermark
 
 PAGE = 1_000
 MOST_STORED = 50_000
@@ -51,6 +51,7 @@ class InstrumentState:
     last: TickPoint | None
     watermark_at: datetime
     source: str
+    quote: rules.Quote | None = None
 
     @property
     def is_open(self) -> bool:
@@ -120,9 +121,34 @@ def _states(found: Iterable[Instrument]) -> list[InstrumentState]:
             last=_last(row.watermark),
             watermark_at=row.watermark.at,
             source=row.watermark.source or source_of(row),
+            quote=_quote(row.watermark),
         )
         for row in rows
     ]
+
+
+def mark_ups() -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
+    """Return amount and least spread in force, by symbol and customer group."""
+    newest = MarkUp.objects.order_by("instrument_id", "group", "-version").distinct("instrument_id", "group")
+    rows = newest.values_list("instrument__symbol", "group", "amount", "min_spread")
+    return {(symbol, group): (amount, spread) for symbol, group, amount, spread in rows}
+
+
+def displayed_quote(state: InstrumentState, group: str) -> rules.Quote | None:
+    """Return the newest bid and ask as a customer group sees them; a group without a mark-up sees the standard."""
+    quote = state.quote
+    if quote is None:
+        return None
+    found = mark_ups()
+    symbol, nothing = state.instrument.symbol, (Decimal(0), Decimal(0))
+    amount, spread = found.get((symbol, group), found.get((symbol, rules.STANDARD), nothing))
+    return rules.displayed(quote, Decimal(1).scaleb(-state.instrument.price_decimals), amount, spread)
+
+
+def _quote(mark: Watermark) -> rules.Quote | None:
+    if mark.last_bid is None or mark.last_ask is None:
+        return None if mark.last_price is None else rules.Quote(mark.last_price, mark.last_price)
+    return rules.Quote(mark.last_bid, mark.last_ask)
 
 
 def _last(mark: Watermark) -> TickPoint | None:

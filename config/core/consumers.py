@@ -94,8 +94,8 @@ class PrivateSocket(AsyncWebsocketConsumer):
             if not _open[self.place]:
                 del _open[self.place]
             self.place = None
-        for name in self.channels:
-            hub().leave(name, self)
+        for channel in self.channels.values():
+            hub().leave(channel.carrier, self)
         hub().part(self)
         while self.groups_joined:
             with suppress(RedisError, OSError):
@@ -187,7 +187,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
         self.channels[channel.name] = channel
         self.settled.discard(channel.name)
         if channel.group is None:
-            hub().listen(channel.name, self)
+            hub().listen(channel.carrier, self)
         else:
             await self._join(channel.group, channel.name)
         if channel.is_public:
@@ -204,7 +204,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
             return
         self.prices.pop(name, None)
         if channel.group is None:
-            hub().leave(name, self)
+            hub().leave(channel.carrier, self)
             return
         self.groups_joined[channel.group].discard(name)
         if not self.groups_joined[channel.group]:
@@ -233,7 +233,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
 
     def offer(self, channel: str, text: str) -> None:
         """Take a price from the hub; it replaces the one not yet sent."""
-        self.prices[channel] = text
+        self.prices[channel.partition("@")[0]] = text
         self.awake.set()
 
     def resync(self) -> None:

@@ -28,11 +28,14 @@ _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def publish_latest(messages: Mapping[str, Mapping[str, Any]]) -> None:
     """Send each channel its newest message; raise redis.RedisError while Redis is away.
 
-    A message is encoded here, once; `v`, `channel` and, unless it has its own, `at` (our time) are added.
+    A message is encoded here, once; `v`, `channel` and, unless it has its own, `at` (our time) are added. What
+    follows an @ in a channel's name says which variant of it a message is.
     """
     at = clock.now()
     encoded = {
-        channel: orjson.Fragment(wire.encode({"v": VERSION, "channel": channel, "at": at, **message}))
+        channel: orjson.Fragment(
+            wire.encode({"v": VERSION, "channel": channel.partition("@")[0], "at": at, **message})
+        )
         for channel, message in messages.items()
     }
     client().publish(key("prices"), orjson.dumps(encoded))
@@ -54,6 +57,7 @@ class Hub:
     def __init__(self) -> None:
         self._everybody: set[Listener] = set()
         self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
+        self._variants: defaultdict[str, set[str]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
         self.reads = SharedReads()
 
@@ -68,14 +72,19 @@ class Hub:
         self._everybody.discard(listener)
 
     def listen(self, channel: str, listener: Listener) -> None:
-        """Offer a channel's messages to a listener from now on."""
+        """Offer a channel's messages to a listener from now on; of a variant without its own, the plain one's."""
         self._listeners[channel].add(listener)
+        self._variants[channel.partition("@")[0]].add(channel)
 
     def leave(self, channel: str, listener: Listener) -> None:
         """Stop offering a channel to a listener."""
         self._listeners[channel].discard(listener)
         if not self._listeners[channel]:
             self._listeners.pop(channel)
+            plain = channel.partition("@")[0]
+            self._variants[plain].discard(channel)
+            if not self._variants[plain]:
+                self._variants.pop(plain)
 
     async def _receive_forever(self) -> None:
         backoff, is_first = Backoff(0.1, 2.0), True
@@ -109,10 +118,12 @@ class Hub:
                     logger.error("a message of prices nobody can read: %s", error)
 
     def _offer(self, data: bytes) -> None:
-        for channel, raw in _decoder.decode(data).items():
-            if listeners := self._listeners.get(channel):
+        messages = _decoder.decode(data)
+        for channel, raw in messages.items():
+            wanted = self._variants.get(channel, ()) if "@" not in channel else (channel,)
+            if heard := [name for name in wanted if name == channel or name not in messages]:
                 text = bytes(raw).decode()
-                for listener in listeners:
+                for listener in [each for name in heard for each in self._listeners.get(name, ())]:
                     listener.offer(channel, text)
 
 

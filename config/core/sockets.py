@@ -37,6 +37,7 @@ class Kind:
     snapshot: Snapshot
     topic: Callable[..., str] | None
     may: Callable[..., bool] | None
+    variant: Callable[[Any], str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ class Channel:
         return self.kind.may is None
 
     @property
+    def carrier(self) -> str:
+        """The name under which the price hub carries it for this person."""
+        variant = self.kind.variant(self.user) if self.kind.variant is not None else ""
+        return f"{self.name}@{variant}" if variant else self.name
+
+    @property
     def group(self) -> str | None:
         """The group of its facts; None: the price hub carries it, under its own name."""
         return None if self.kind.topic is None else group(self.kind.topic(self.user, **self.parts))
@@ -62,8 +69,9 @@ class Channel:
         """Return the snapshot; raise Forbidden for those who may not see it."""
         if self.kind.may is not None and not self.kind.may(self.user, **self.parts):
             raise Forbidden(channel=self.name)
-        # A public snapshot is shared, so it is nobody's.
-        return self.kind.snapshot(None if self.is_public else self.user, **self.parts)
+        # A public snapshot is shared by all who hear the same variant, so it is nobody's.
+        varied = {"variant": self.kind.variant(self.user)} if self.kind.variant is not None else {}
+        return self.kind.snapshot(None if self.is_public else self.user, **varied, **self.parts)
 
 
 class SharedReads:
@@ -75,24 +83,26 @@ class SharedReads:
 
     async def state(self, channel: Channel) -> dict[str, Any]:
         """Return a snapshot whose reading began after this call; raise what it raises."""
-        if channel.name not in self._next:
+        name = channel.carrier
+        if name not in self._next:
             task = asyncio.create_task(self._serve(channel))
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
-        waiting = self._next.get(channel.name)
+        waiting = self._next.get(name)
         if waiting is None:
-            waiting = self._next[channel.name] = asyncio.get_running_loop().create_future()
+            waiting = self._next[name] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(waiting)
 
     async def _serve(self, channel: Channel) -> None:
-        while waiting := self._next[channel.name]:
-            self._next[channel.name] = None
+        name = channel.carrier
+        while waiting := self._next[name]:
+            self._next[name] = None
             try:
                 waiting.set_result(await reading(channel.open)())
             except Exception as error:  # noqa: BLE001
                 waiting.set_exception(error)
             await asyncio.sleep(SHARED_READ_SECONDS)
-        del self._next[channel.name]
+        del self._next[name]
 
 
 _kinds: list[Kind] = []
@@ -105,6 +115,7 @@ def register(
     snapshot: Snapshot,
     topic: str | Callable[..., str] | None = None,
     may: Callable[..., bool] | None = None,
+    variant: Callable[[Any], str] | None = None,
 ) -> None:
     """Declare channels: `account`, `quotes:<symbol>`, `candles:<symbol>:<interval>`.
 
@@ -112,14 +123,15 @@ def register(
     `topic(user, **parts)` or a fixed text names the facts that follow; `instrument:*` stands for every topic
     that begins so. Without `topic` the price hub carries the channel.
     `may(user, **parts)` says who of those signed in is let in; without it the channel is public, and its
-    snapshot, asked without a user, the same for everybody.
+    snapshot, asked without a user, the same for everybody. With `variant(user)` it is the same for all of one
+    variant: the hub carries it as `<channel>@<variant>`, and the snapshot is asked with `variant`.
     """
     expression = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[A-Za-z0-9_.-]{1,64})", pattern))
     if isinstance(topic, str):
         if topic.endswith(":*"):
             _wildcards.add(topic)
         topic = partial(_fixed, topic)
-    _kinds.append(Kind(expression, snapshot, topic, may))
+    _kinds.append(Kind(expression, snapshot, topic, may, variant))
 
 
 def _fixed(topic: str, _user: Any, **_parts: str) -> str:

@@ -100,6 +100,16 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.AddField(
+            model_name="watermark",
+            name="last_ask",
+            field=models.DecimalField(decimal_places=8, max_digits=20, null=True),
+        ),
+        migrations.AddField(
+            model_name="watermark",
+            name="last_bid",
+            field=models.DecimalField(decimal_places=8, max_digits=20, null=True),
+        ),
+        migrations.AddField(
             model_name="instrument",
             name="aggregation",
             field=models.CharField(

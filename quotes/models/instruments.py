@@ -148,6 +148,9 @@ class Watermark(models.Model):
     last_at = models.DateTimeField(null=True)
     last_seq = models.BigIntegerField(default=0)
     last_price = models.DecimalField(**PRICE, null=True)
+    # The newest bid and ask, as quoted: screens show them, nothing is decided by them.
+    last_bid = models.DecimalField(**PRICE, null=True)
+    last_ask = models.DecimalField(**PRICE, null=True)
     # Late ticks are numbered -1, -2, …: they take no number of the record.
     late_ticks = models.BigIntegerField(default=0)
     source_lag_ms = models.IntegerField(null=True)

@@ -11,6 +11,8 @@ from quotes.rules.hours import BEGINNING
 CONFIRM_WITHIN = timedelta(seconds=2)
 FORGET_AFTER = timedelta(seconds=60)
 LEAST_FOR_MEDIAN = 3
+# The customer group of whoever is in no other.
+STANDARD = "standard"
 
 
 class Quote(NamedTuple):

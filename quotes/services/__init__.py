@@ -9,6 +9,7 @@ from quotes.services.instruments import (
     suspend_instrument,
 )
 from quotes.services.partitions import drop_day, open_days
+from quotes.services.states import save_source_states
 from quotes.services.ticks import Appended, Stretch, append_ticks, take_over
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "open_days",
     "record_gap",
     "resume_instrument",
+    "save_source_states",
     "suspend_instrument",
     "take_over",
 ]

@@ -38,6 +38,7 @@ class Appended:
     rows: list[Row] = field(default_factory=list)
     late: int = 0
     candles: list[tuple[int, Bar]] = field(default_factory=list)
+    quote: Quote | None = None
 
 
 class _Mark(NamedTuple):
@@ -114,7 +115,7 @@ def _number(instrument_id: int, mark: _Mark, stretch: Stretch, copied: list[str]
         else:
             late += 1
             copied.append(f"{instrument_id}\t{at.isoformat()}\t{-late}\t{price:f}\tt\n")
-    return Appended(max(floor, stretch.until), rows, late - mark.late_ticks)
+    return Appended(max(floor, stretch.until), rows, late - mark.late_ticks, quote=stretch.quote)
 
 
 def _copy(cursor: Any, lines: Sequence[str]) -> None:
@@ -193,15 +194,18 @@ def _advance(
                 each.late,
                 stretch.source,
                 stretch.source_lag_ms,
+                *(stretch.quote or (None, None)),
             )
         )
     cursor.execute(
         "UPDATE quotes_watermark w SET at = n.at, last_at = coalesce(n.last_at, w.last_at), "
         "last_seq = coalesce(n.last_seq, w.last_seq), last_price = coalesce(n.last_price, w.last_price), "
         "late_ticks = w.late_ticks + n.late, source_lag_ms = n.lag, "
+        "last_bid = coalesce(n.bid, w.last_bid), last_ask = coalesce(n.ask, w.last_ask), "
         "source = CASE WHEN n.last_at IS NULL THEN w.source ELSE n.source END "
         "FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::numeric[], "
-        "%s::bigint[], %s::text[], %s::int[]) AS n(id, at, last_at, last_seq, last_price, late, source, lag) "
+        "%s::bigint[], %s::text[], %s::int[], %s::numeric[], %s::numeric[]) "
+        "AS n(id, at, last_at, last_seq, last_price, late, source, lag, bid, ask) "
         "WHERE w.instrument_id = n.id AND w.epoch = %s",
         [*(list(column) for column in zip(*rows, strict=True)), epoch],
     )

@@ -5,12 +5,16 @@ from decimal import Decimal
 
 import pytest
 
-from quotes.rules import QuoteFilter
+from quotes.rules import Quote, QuoteFilter, mid_price
 from tests.quotes.market import at, recording, rows_of
 
 
-def quote_filter(decimals: int = 5, spread: str = "0.01", jump: str = "0.002") -> QuoteFilter:
-    return QuoteFilter(decimals, Decimal(spread), Decimal(jump))
+def quote_filter(spread: str = "0.01", jump: str = "0.002") -> QuoteFilter:
+    return QuoteFilter(Decimal(spread), Decimal(jump))
+
+
+def accepts(checked: QuoteFilter, bid: Decimal, ask: Decimal, seconds: float, *others: str) -> bool:
+    return checked.accepts(Quote(bid, ask), at(seconds), [Decimal(other) for other in others])
 
 
 @pytest.mark.parametrize(
@@ -25,8 +29,7 @@ def quote_filter(decimals: int = 5, spread: str = "0.01", jump: str = "0.002") -
     ],
 )
 def test_the_price_is_the_mid_rounded_half_even(bid: str, ask: str, decimals: int, price: str) -> None:
-    found = quote_filter(decimals).price(Decimal(bid), Decimal(ask), at(0))
-    assert str(found) == price
+    assert str(mid_price(Quote(Decimal(bid), Decimal(ask)), Decimal(1).scaleb(-decimals))) == price
 
 
 @pytest.mark.parametrize(
@@ -37,17 +40,17 @@ def test_the_price_is_the_mid_rounded_half_even(bid: str, ask: str, decimals: in
         ("1.1", "0", "non_positive"),
         ("1.10002", "1.10001", "crossed"),
         ("1.0", "1.02", "spread"),
-        ("0.000001", "0.000001", "non_positive"),  # below half a unit: its price would be zero
     ],
 )
 def test_what_cannot_be_is_dropped_and_counted(bid: str, ask: str, reason: str) -> None:
     checked = quote_filter()
-    assert checked.price(Decimal(bid), Decimal(ask), at(0)) is None
+    assert not accepts(checked, Decimal(bid), Decimal(ask), 0)
+    assert checked.accepted == 0
     assert checked.dropped == {"non_positive": 0, "crossed": 0, "spread": 0, "jump": 0, reason: 1}
 
 
 def taken(checked: QuoteFilter, price: str, seconds: float) -> bool:
-    return checked.price(Decimal(price), Decimal(price), at(seconds)) is not None
+    return accepts(checked, Decimal(price), Decimal(price), seconds)
 
 
 def test_a_jump_waits_for_the_next_quote_to_confirm_it() -> None:
@@ -69,6 +72,14 @@ def test_a_jump_confirmed_too_late_is_not_confirmed_and_after_a_minute_nothing_i
     assert taken(checked, "1.20000", 61)
 
 
+def test_a_jump_that_another_source_has_made_too_is_none() -> None:
+    checked = quote_filter()
+    price = Decimal("1.20000")
+    assert taken(checked, "1.10000", 0)
+    assert not accepts(checked, price, price, 1, "1.10000", "1.19000")
+    assert accepts(checked, price, price, 5, "1.10000", "1.20100")
+
+
 def test_after_a_reconnect_nothing_is_compared() -> None:
     checked = quote_filter()
     assert taken(checked, "1.10000", 0)
@@ -81,7 +92,7 @@ def test_the_bank_feed_loses_exactly_its_crossed_quotes() -> None:
     rows = list(rows_of(recording("fxcm_eurusd_20140501-02.csv.gz")))
     crossed = sum(bid > ask for _, bid, ask in rows)
     made = sum(
-        checked.price(bid, ask, at(0) + timedelta(milliseconds=ms - rows[0][0])) is not None
+        checked.accepts(Quote(bid, ask), at(0) + timedelta(milliseconds=ms - rows[0][0]))
         for ms, bid, ask in rows
     )
     assert len(rows) == 147_459
@@ -95,5 +106,5 @@ def test_the_payrolls_drop_is_not_taken_for_a_spike() -> None:
     checked = quote_filter()
     rows = list(rows_of(recording("oanda_eurusd_20140501-02.csv.gz")))
     for ms, bid, ask in rows:
-        checked.price(bid, ask, at(0) + timedelta(milliseconds=ms - rows[0][0]))
+        checked.accepts(Quote(bid, ask), at(0) + timedelta(milliseconds=ms - rows[0][0]))
     assert sum(checked.dropped.values()) == 0

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owne
 def feed(noon: Clock, open_noon: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
     """A feed whose sources are the test."""
     made = Feed()
-    monkeypatch.setattr(made._sources, "watch", lambda subscriptions: None)
+    monkeypatch.setattr(made._sources, "watch", lambda *_: None)
     yield made
     made.stop()
 
@@ -112,7 +112,7 @@ def test_a_new_reign_numbers_on_from_the_record(
     give(feed, link)
     feed.step()
     second = Feed()
-    second._sources.watch = lambda subscriptions: None  # type: ignore[method-assign]
+    second._sources.watch = lambda *_: None  # type: ignore[method-assign]
     noon.move(1)
     second.take_over()
     give(second, Link(timedelta(seconds=10)))
@@ -313,7 +313,7 @@ def test_the_newest_price_and_the_forming_candles_are_published(
     quote, five, sixty = heard.messages()
     assert quote == {
         "v": 1, "channel": "quotes:EURUSD", "at": "2030-03-05T12:00:03.000000Z", "type": "quote",
-        "symbol": "EURUSD", "seq": 3, "price": "1.10010",
+        "symbol": "EURUSD", "seq": 3, "price": "1.10010", "bid": "1.10010", "ask": "1.10010",
     }  # fmt: skip
     assert five == {
         "v": 1, "channel": "candles:EURUSD:5", "at": "2030-03-05T12:00:03.000000Z", "type": "candle",

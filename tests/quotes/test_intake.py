@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from quotes import intake as intake_module
+from quotes import lanes
 from quotes.intake import Intake, Link
 from tests.quotes.market import Clock, at
 from tests.quotes.test_binance import subscription
@@ -54,7 +54,7 @@ def test_an_unchanged_price_makes_a_tick_too_and_a_crossed_quote_none(
     assert not intake.quote("BTCUSDT", Decimal("100.02"), Decimal("100.01"), link)
     assert not intake.quote("NOPE", Decimal(1), Decimal(1), link)
     assert len(intake.collect()[1].stretch.ticks) == 2
-    assert intake.dropped()["BTCUSDT"]["crossed"] == 1
+    assert next(iter(intake.counts().values()))["BTCUSDT"]["dropped"]["crossed"] == 1
 
 
 def test_the_watermark_stands_at_the_last_sign_of_life(intake: Intake, link: Link, noon: Clock) -> None:
@@ -191,7 +191,7 @@ def test_what_is_held_goes_with_its_connection(link: Link, noon: Clock) -> None:
 def test_what_is_held_has_a_limit_beyond_which_it_is_a_pause(
     intake: Intake, link: Link, noon: Clock, monkeypatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "MOST_HELD", 3)
+    monkeypatch.setattr(lanes, "MOST_HELD", 3)
     for _ in range(5):
         noon.move(1)
         give(intake, link)

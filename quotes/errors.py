@@ -18,6 +18,11 @@ class InvalidInstrument(Invalid):
     title = "The instrument cannot be like this"
 
 
+class InvalidSource(Invalid):
+    code = "invalid_source"
+    title = "The source cannot be like this"
+
+
 class InvalidHours(Invalid):
     code = "invalid_hours"
     title = "Trading hours are ascending pairs of minutes of the week"

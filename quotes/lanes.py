@@ -274,7 +274,8 @@ class Lane:
     def _may_follow(self, quoter: Quoter, active: Quoter, at: datetime) -> bool:
         return (
             active.link is None
-            or at - active.link.sign > self._fail_over
+            # A source that beats rarely is not silent between its beats.
+            or at - active.link.sign > max(self._fail_over, active.link.silence)
             or (quoter.rank < active.rank and at - quoter.up_since >= self._fail_back)
         )
 

@@ -30,6 +30,7 @@ CODES = {
     "invalid": 400,
     "invalid_hours": 400,
     "invalid_instrument": 400,
+    "invalid_source": 400,
     "invitation_invalid": 422,
     "jurisdiction_refused": 403,
     "market_closed": 422,

@@ -10,7 +10,7 @@ WITH_SERVERS = exec $(IN_VENV) -m config.embedded.exec
 THROWAWAY = $(WITH_SERVERS) --throwaway --
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench drills screenshots vendor clean python runtime tools
+.PHONY: help run test check lint format bench drill drills screenshots vendor clean python runtime tools
 
 help:  ## say what there is
 	@awk '/^[a-z]+:.*## / {split($$1, name, ":"); sub(/.*## /, ""); printf "make %-12s %s\n", name[1], $$0}' Makefile
@@ -29,6 +29,10 @@ format: tools  ## put the code in its shape
 
 bench: tools  ## measure: NAME=orders-http, or all without NAME
 	@$(WITH_SERVERS) -- python manage.py bench $(NAME)
+
+drill: tools  ## run one: NAME=feed-faults or 6, SEED=1, SABOTAGE=1 for its negative control
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && DATA_DIR="$$folder" $(IN_VENV) -m config.embedded.exec -- \
+	python manage.py drill $(NAME) --seed $(or $(SEED),1) $(if $(SABOTAGE),--sabotage)
 
 drills: tools  ## every drill in its full dose
 	@$(THROWAWAY) python -m pytest -m long -n 0

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from typing import Protocol
 
 import structlog
 from django.db import DatabaseError, OperationalError
@@ -49,13 +50,23 @@ BATCH = Histogram(
 PARTITION_ALARM = Gauge("quotes_partition_missing", "1 while ticks cannot be written for want of their day")
 
 
+class Sources(Protocol):
+    """Who has the sources deliver: a thread, or a drill that quotes itself."""
+
+    def watch(self, subscriptions: Iterable[Subscription], connections: Iterable[Connection]) -> None:
+        """Have these sources deliver exactly these."""
+
+    def stop(self) -> None:
+        """End every source."""
+
+
 class Feed:
     """Writes what the sources deliver; one at a time, by the epoch it starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Sources | None = None) -> None:
         self.intake = Intake()
         self._live = LivePrices()
-        self._sources = SourceThread(self.intake)
+        self._sources: Sources = sources or SourceThread(self.intake)
         self._epoch = 0
         self._subscriptions: dict[str, Subscription] = {}
         self._connections: list[Connection] = []
@@ -95,7 +106,7 @@ class Feed:
         if not self._epoch:
             return
         try:
-            self._flush()
+            self.flush()
         except (Deposed, OperationalError) as error:
             log.warning("the last batch was not written", error=str(error))
 
@@ -137,9 +148,10 @@ class Feed:
         if not (is_beat or self._unwritten or self.intake.has_ticks()):
             return False
         self._heartbeat_at = now
-        return self._flush()
+        return self.flush()
 
-    def _flush(self) -> bool:
+    def flush(self) -> bool:
+        """Write what has come, whatever the time; return whether more is surely waiting."""
         # What could not be written comes first, and alone.
         self._unwritten = self._unwritten or self.intake.collect()
         if not self._unwritten:

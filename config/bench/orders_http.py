@@ -1,8 +1,6 @@
 """orders-http: POST /api/v1/orders through granian with JWT, eight connections, all checks."""
 
-import http.client
 import json
-import os
 import socket
 import threading
 import time
@@ -30,11 +28,7 @@ def run() -> stage.Row:
         (account.pk, issue_tokens(user=people[account.owner_id or 0]).access) for account in accounts
     ]
     symbols = [instrument.symbol for instrument in market.instruments]
-    port = _free_port()
-    command = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--no-ws")
-    workers = ("--workers", os.environ.get("WEB_WORKERS", "2"), "--blocking-threads", "4", "--no-access-log")
-    with stage.process(*command, *workers, "--log-level", "warning", "config.wsgi:application"):
-        _wait_for(port)
+    with stage.web() as port:
         stage.say(f"posting for {SECONDS} s over {CONNECTIONS} connections")
         latencies = _load(port, customers, symbols)
     return stage.Row(
@@ -67,7 +61,7 @@ def _post_for_a_while(
     port: int, customers: list[Any], symbols: list[str], counted_from: float, latencies: list[float]
 ) -> None:
     """Speak just enough HTTP over a bare socket: the load shares the two cores with what it measures."""
-    with closing(socket.create_connection(("127.0.0.1", port))) as connection:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         number = 0
         while (started := time.perf_counter()) < counted_from + SECONDS:
@@ -108,23 +102,3 @@ def _expect_created(connection: socket.socket) -> None:
         body += connection.recv(65536)
     if not head.startswith(b"HTTP/1.1 201"):
         raise RuntimeError(f"an order was refused: {head.splitlines()[0]!r} {body!r}")
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(300):
-        try:
-            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=2)) as probe:
-                probe.request("GET", "/healthz")
-                if probe.getresponse().status == 200:
-                    return
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError("the web server did not start")

@@ -2,10 +2,12 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -123,6 +125,47 @@ def process(*command: str, **variables: str) -> Iterator["subprocess.Popen[bytes
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, seconds: float = 30) -> None:
+    """Wait until somebody answers there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), timeout=1)):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"nobody answers on port {port}")
+
+
+@contextmanager
+def web() -> Iterator[int]:
+    """Run the web role for the length of the block, as the Procfile does; yield its port."""
+    port = free_port()
+    command = (
+        "-m",
+        "granian",
+        "--interface",
+        "wsgi",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--http",
+        "1",
+    )
+    workers = ("--no-ws", "--workers", os.environ.get("WEB_WORKERS", "2"), "--blocking-threads", "4")
+    quiet = ("--no-access-log", "--log-level", "warning")
+    with process(*command, *workers, *quiet, "config.wsgi:application"):
+        wait_for_port(port)
+        yield port
 
 
 class Market:

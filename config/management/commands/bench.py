@@ -12,7 +12,14 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.bench import stage
 
-ROWS = ("orders-http", "orders-service", "settle-burst", "ticks-ingest")
+ROWS = (
+    "orders-http",
+    "orders-service",
+    "settle-burst",
+    "ticks-ingest",
+    "ticks-to-socket",
+    "candles-history",
+)
 
 
 class Command(BaseCommand):

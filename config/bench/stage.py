@@ -1,5 +1,6 @@
 """What every measure stands on: a database of its own, R, processes, a market and funded customers."""
 
+import itertools
 import os
 import re
 import socket
@@ -32,6 +33,8 @@ from trading.models import BookTerms
 from trading.services import set_terms
 
 PROGRESS = sys.stderr
+# Several markets and crowds may share one database.
+_numbers = itertools.count()
 
 
 @dataclass
@@ -175,7 +178,7 @@ class Market:
         now = clock.now()
         open_days([(now + timedelta(days=day)).date() for day in (-1, 0, 1)])
         calendar = create_calendar(code="always")
-        self.instruments = [self._instrument(f"BENCH{number}", calendar) for number in range(count)]
+        self.instruments = [self._instrument(f"BENCH{next(_numbers)}", calendar) for _ in range(count)]
         self.epoch = take_over([instrument.pk for instrument in self.instruments])
 
     def _instrument(self, symbol: str, calendar: Any) -> Instrument:
@@ -227,7 +230,10 @@ def funded_accounts(count: int, amount: str = "1000000.00") -> list[Account]:
     book = real_book()
     now = clock.now()
     users = User.objects.bulk_create(
-        [User(email=f"bench{n}@example.com", country="AE", registered_at=now) for n in range(count)]
+        [
+            User(email=f"bench{next(_numbers)}@example.com", country="AE", registered_at=now)
+            for _ in range(count)
+        ]
     )
     accounts = [open_account(owner_id=user.pk, book=book) for user in users]
     capital = Account.objects.get(book=book, code=Account.Code.CAPITAL, owner=None)

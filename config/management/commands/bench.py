@@ -19,6 +19,7 @@ ROWS = (
     "ticks-ingest",
     "ticks-to-socket",
     "candles-history",
+    "growth",
 )
 
 

@@ -1,0 +1,114 @@
+"""growth: placing and settling with 10^5, 10^6 and 10^7 closed orders behind them, and 10^8 ticks.
+
+The value is the slower of both at the last size over the first, each as its ratio to R taken beside it.
+BENCH_ORDERS and BENCH_TICKS choose other sizes, e.g. 1e5,1e6.
+"""
+
+import os
+from datetime import timedelta
+
+from django.db import connections
+
+from config.bench import orders_service, settle_burst, stage
+from config.core import clock
+from payments.ledger.models import Account
+from quotes.services import open_days
+
+SIZES = [int(float(size)) for size in os.environ.get("BENCH_ORDERS", "1e5,1e6,1e7").split(",")]
+TICKS = int(float(os.environ.get("BENCH_TICKS", "1e8")))
+TICK_DAYS = 20
+FILLERS = 10_000
+CHUNK = 500_000
+
+# As placing and settling leave them: what is written is what matters, not how it came about.
+ORDERS = """
+INSERT INTO trading_order (
+    id, account_id, client_id, request_sha256, customer_id, shard, instrument_id, terms_id, contract, side,
+    stake, payout_rate, status, accepted_at, duration_seconds, expires_at, entry_at, entry_seq, entry_price,
+    exit_at, exit_seq, exit_price, payout, closed_at, parked_because)
+SELECT gen_random_uuid(), a.id, n::text, '', a.owner_id, a.id %% 16, %(instrument)s, %(terms)s, 'rise_fall',
+       'up', 10, 0.85, 'won', at, 60, at + '60 s', at, n, 100, at + '60 s', n, 101, 18.5, at + '61 s', ''
+FROM generate_series(%(first)s, %(last)s) n
+JOIN unnest(%(accounts)s::bigint[], %(owners)s::bigint[]) WITH ORDINALITY AS a(id, owner_id, place)
+    ON a.place = n %% %(many)s + 1,
+LATERAL (SELECT %(begins)s::timestamptz + n * interval '100 ms' AS at) t
+"""
+TRANSFERS = """
+INSERT INTO ledger_transfer (id, book_id, source_id, destination_id, amount, code, reference, created_at,
+                             destination_version, destination_balance)
+SELECT gen_random_uuid(), %(book)s, %(escrow)s, a.id, 10, 'release', n::text,
+       %(begins)s::timestamptz + n * interval '100 ms', n / %(many)s + 2, 10
+FROM generate_series(%(first)s, %(last)s) n
+JOIN unnest(%(accounts)s::bigint[]) WITH ORDINALITY AS a(id, place) ON a.place = n %% %(many)s + 1
+"""
+FILL_TICKS = """
+INSERT INTO quotes_tick (instrument_id, at, seq, price, is_late)
+SELECT %s, %s::timestamptz + n * interval '10 ms', n, 100, false FROM generate_series(1, %s) n
+"""
+
+
+def run() -> stage.Row:
+    """Fill, measure, fill further."""
+    filler = _Filler()
+    filler.ticks()
+    found: list[tuple[float, float]] = []
+    for size in SIZES:
+        filler.orders(size)
+        stage.settled_tables()
+        r = stage.measure_r(5)
+        placing, settling = orders_service.run().value / r, settle_burst.run().value / r
+        stage.say(f"{size} closed orders: placing {placing:.3f} R, settling {settling:.2f} R")
+        found.append((placing, settling))
+    ratio = min(last / first for first, last in zip(found[0], found[-1], strict=True))
+    return stage.Row("growth", ratio, "of the first")
+
+
+class _Filler:
+    """Writes history in bulk, past the checks that would take hours: its rows are well-formed by design."""
+
+    def __init__(self) -> None:
+        self.market = stage.Market(1)
+        self.accounts = stage.funded_accounts(FILLERS, "1.00")
+        self.done = 0
+        with connections["owner"].cursor() as cursor:
+            cursor.execute(
+                "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) "
+                "FROM pg_constraint WHERE contype = 'f' "
+                "AND conrelid IN ('trading_order'::regclass, 'ledger_transfer'::regclass)"
+            )
+            for (statement,) in cursor.fetchall():
+                cursor.execute(statement)
+            cursor.execute("SELECT id FROM trading_terms LIMIT 1")
+            (self.terms,) = cursor.fetchone()
+
+    def orders(self, size: int) -> None:
+        """Write closed orders and their transfers up to this many."""
+        book = self.accounts[0].book
+        values = {
+            "instrument": self.market.instruments[0].pk,
+            "terms": self.terms,
+            "accounts": [account.pk for account in self.accounts],
+            "owners": [account.owner_id for account in self.accounts],
+            "many": FILLERS,
+            "begins": clock.now() - timedelta(days=30),
+            "book": book.pk,
+            "escrow": Account.objects.get(book=book, code=Account.Code.ESCROW, owner=None).pk,
+        }
+        while self.done < size:
+            last = min(size, self.done + CHUNK)
+            values |= {"first": self.done + 1, "last": last}
+            with connections["owner"].cursor() as cursor:
+                cursor.execute(ORDERS, values)
+                cursor.execute(TRANSFERS, values)
+            self.done = last
+            stage.say(f"{last} closed orders written")
+
+    def ticks(self) -> None:
+        """Write ticks of past days."""
+        today = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        days = [today - timedelta(days=day) for day in range(2, TICK_DAYS + 2)]
+        open_days([day.date() for day in days])
+        for number, day in enumerate(days, start=1):
+            with connections["owner"].cursor() as cursor:
+                cursor.execute(FILL_TICKS, [self.market.instruments[0].pk, day, TICKS // TICK_DAYS])
+            stage.say(f"{TICKS // TICK_DAYS * number} ticks written")

@@ -49,6 +49,12 @@ class Roles:
         if wait:
             self.wait_ready(*names)
 
+    def start_another(self, name: str, known_as: str, *, wait: bool = True) -> None:
+        """Start a role that runs already once more, under a name of its own."""
+        self.commands[known_as] = self.commands[name]
+        self.metrics_ports[known_as] = free_port({*self.ports.values(), *self.metrics_ports.values()})
+        self.start(known_as, wait=wait, ROLE=name)
+
     def wait_ready(self, *names: str, seconds: float = 60.0) -> None:
         """Wait until each role answers 200 on /readyz; fail with its log otherwise."""
         deadline = time.monotonic() + seconds

@@ -42,9 +42,7 @@ def start_two(roles: Any, folder: Path) -> None:
     roles.env["REPLAY_FOLDER"] = str(folder)
     roles.start("feed")
     wait_for(lambda: Watermark.objects.filter(last_seq__gt=PER_SECOND).count() == len(SYMBOLS))
-    roles.commands["standby"] = roles.commands["feed"]
-    roles.metrics_ports["standby"] = roles.metrics_ports["relay"]
-    roles.start("standby", ROLE="feed")
+    roles.start_another("feed", "standby")
 
 
 def fail_over(roles: Any) -> None:

@@ -121,11 +121,15 @@ class Drill:
         self.roles.kill9(role)
         self.seen[f"{role} {fault or 'anywhere'}"] += 1
         if fault is not None:
+            if role == "settler":  # the other one would take the orders before it
+                self.roles.kill9("second settler")
             self.roles.start(role, wait=False, FAULTPOINT=f"{fault}:exit")
             process, _ = self.roles.running[role]
             wait_until(lambda: process.poll() is not None or self.failures, f"{role} at {fault}")
             assert process.returncode == ENDED_BY_ITSELF, self.roles.log(role)
             self.roles.kill9(role)
+            if role == "settler":
+                self.roles.start_another("settler", "second settler", wait=False)
         if role != "web":
             self.trade_on(4)
         self.roles.start(role, wait=False)
@@ -144,6 +148,7 @@ class Drill:
 def drill(roles: Roles) -> Iterator[Drill]:
     call_command("seed_platform")
     roles.start("web", "gateway", "feed", "settler", "relay")
+    roles.start_another("settler", "second settler")
     stopped, failures = threading.Event(), []
 
     def run(customer: Customer) -> None:
@@ -296,9 +301,10 @@ def test_roles_are_killed_while_orders_expire(drill: Drill, capsys: pytest.Captu
 
 def test_all_roles_are_killed_at_once(drill: Drill, capsys: pytest.CaptureFixture[str]) -> None:
     drill.trade_on(30)
-    for role in ("settler", "relay", "feed", "web"):
+    for role in ("settler", "second settler", "relay", "feed", "web"):
         drill.roles.kill9(role)
     drill.roles.start("settler", "relay", "feed", "web", wait=False)
+    drill.roles.start_another("settler", "second settler", wait=False)
     drill.seen["all at once"] += 1
     finish(drill, capsys)
 

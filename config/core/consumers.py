@@ -27,8 +27,6 @@ LARGEST_MESSAGE = 64 * 1024
 MOST_CHANNELS = 64
 # What one socket may ask: so many operations a second, so many at once; each channel named is one.
 OPERATIONS_PER_SECOND, OPERATIONS_AT_ONCE = 10.0, 100.0
-# Prices that come within this time of the last ones sent wait, and newer ones replace them.
-SEND_INTERVAL_SECONDS = 0.025
 MOST_FACTS_WAITING = 1000
 RESYNC_SPREAD_SECONDS, ECHO_SECONDS = 2.0, 0.5
 SIGNED_OUT, REFUSED, TOO_SLOW, TOO_BIG, TOO_FAST = 4401, 4403, 4408, 1009, 4429
@@ -49,8 +47,6 @@ class PrivateSocket(AsyncWebsocketConsumer):
         self.facts: deque[str] = deque()
         self.prices: dict[str, str] = {}
         self.settled: set[str] = set()
-        self.awake = asyncio.Event()
-        self.sender: asyncio.Task[None] | None = None
         self.echoing: asyncio.Task[None] | None = None
         self.tokens, self.filled_at = OPERATIONS_AT_ONCE, time.monotonic()
 
@@ -71,7 +67,6 @@ class PrivateSocket(AsyncWebsocketConsumer):
             return
         _open[place] += 1
         self.place = place
-        self.sender = asyncio.create_task(self._send_waiting())
         hub().join(self)
         if isinstance(signed_in := self.user.pk, int):
             await self._join(sockets.group(outbox.customer_topic(signed_in)), "")
@@ -86,9 +81,8 @@ class PrivateSocket(AsyncWebsocketConsumer):
 
     async def _leave(self) -> None:
         self.is_closed = True
-        for task in (self.sender, self.echoing):
-            if task is not None:
-                task.cancel()
+        if self.echoing is not None:
+            self.echoing.cancel()
         if self.place is not None:
             _open.subtract([self.place])
             if not _open[self.place]:
@@ -196,7 +190,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
             state = await sockets.reading(channel.open)()
         await self._tell({"type": "snapshot", **state, "channel": channel.name})
         self.settled.add(channel.name)
-        self.awake.set()
+        hub().wake(self)
 
     async def _unsubscribe(self, name: str) -> None:
         channel = self.channels.pop(name, None)
@@ -234,7 +228,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
     def offer(self, channel: str, text: str) -> None:
         """Take a price from the hub; it replaces the one not yet sent."""
         self.prices[channel.partition("@")[0]] = text
-        self.awake.set()
+        hub().wake(self)
 
     def resync(self) -> None:
         """Send every snapshot again, once the channel layer hears again too: messages may have been lost."""
@@ -273,7 +267,7 @@ class PrivateSocket(AsyncWebsocketConsumer):
             await self.send(text_data=text)
             return
         self.facts.append(text)
-        self.awake.set()
+        hub().wake(self)
         if len(self.facts) > MOST_FACTS_WAITING:
             await self.close(TOO_SLOW)
 
@@ -282,18 +276,14 @@ class PrivateSocket(AsyncWebsocketConsumer):
             await self.send(text_data=self.facts.popleft())
         await self.close(code)
 
-    async def _send_waiting(self) -> None:
-        while True:
-            await self.awake.wait()
-            self.awake.clear()
-            while self.facts and not self._is_congested():
-                await self.send(text_data=self.facts.popleft())
-            for name in [name for name in self.prices if name in self.settled]:
-                if not self._is_congested():
-                    await self.send(text_data=self.prices.pop(name))
-            if self._is_congested():
-                self.awake.set()
-            await asyncio.sleep(SEND_INTERVAL_SECONDS)
+    async def flush(self) -> bool:
+        """Send what waits; return whether something still does, because the client is slow."""
+        while self.facts and not self._is_congested():
+            await self.send(text_data=self.facts.popleft())
+        for name in [name for name in self.prices if name in self.settled]:
+            if not self._is_congested():
+                await self.send(text_data=self.prices.pop(name))
+        return not self.is_closed and self._is_congested()
 
     def _is_congested(self) -> bool:
         # daphne's send never waits; its transport says when 64 KiB are queued for a slow client.

@@ -29,7 +29,7 @@ RUNNING = {
     "throttle",
 }
 CONSOLE = {"admin", "console"}
-KERNEL_LINES = 950
+KERNEL_LINES = 985
 API_LINES = 235
 RUNNING_LINES = 630
 SKIPPED = {

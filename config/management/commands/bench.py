@@ -20,6 +20,7 @@ ROWS = (
     "ticks-to-socket",
     "candles-history",
     "growth",
+    "feed-memory",
 )
 
 

@@ -1,0 +1,341 @@
+"""A FIX 4.4 liquidity provider: one session, requests for what is wanted, books that make quotes."""
+
+import asyncio
+import ssl
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import structlog
+from django.db import DatabaseError
+from msgspec import Meta
+
+from config.core import clock
+from config.core.secrets import SecretMissing, get_secret
+from quotes.errors import InvalidSource
+from quotes.intake import Intake, Link, Subscription
+from quotes.lanes import Connection
+from quotes.services import fix
+from quotes.sources.connection import CONNECTS, ERRORS, Backoff, SourceError, Timing
+from quotes.sources.fix.book import Books, request
+from quotes.sources.fix.messages import Field, Message, Unreadable, Unsendable, encode, read_timestamp
+from quotes.sources.fix.sender import stored
+from quotes.sources.fix.session import Parties, Session
+from quotes.sources.fix.transitions import GIVE_UP_AFTER
+from quotes.sources.options import Options, read_options
+
+log = structlog.get_logger(__name__)
+FAILURES = (OSError, TimeoutError, SourceError, DatabaseError, fix.NumberTaken)
+LONGEST_HOST = 253
+
+CompId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[!-<>-~]+$")]
+
+
+class FixOptions(Options, frozen=True):
+    """What a FIX session needs besides its address and its password.
+
+    `depth` 1 asks for the best prices alone, 0 for the whole book; `update_type` 0 for whole snapshots, 1 for
+    changes. `heartbeat_seconds` is also how often the peer is asked for an answer, which measures its lag: a
+    quiet market is known to be quiet once it has answered.
+    """
+
+    sender: CompId
+    target: CompId
+    username: Annotated[str, Meta(max_length=64, pattern=r"^[ -~]*$")] = ""
+    heartbeat_seconds: Annotated[int, Meta(ge=1, le=300)] = 30
+    reset_on_logon: bool = True
+    depth: Annotated[int, Meta(ge=0, le=100)] = 1
+    symbols_per_request: Annotated[int, Meta(ge=1, le=500)] = 1
+    update_type: Literal[0, 1] = 1
+    ca_file: str = ""
+
+
+def read_address(url: str) -> tuple[str, int, bool]:
+    """Return host, port and whether TLS is spoken. Raises InvalidSource."""
+    try:
+        parts = urlsplit(url if "://" in url else f"tcp://{url}")
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port or 0
+    except ValueError:
+        host, port = "", 0
+    rest = parts.path.rstrip("/") + parts.query + parts.fragment if host else ""
+    if not host or not port or rest or len(host) > LONGEST_HOST or parts.scheme not in ("tcp", "tcps"):
+        raise InvalidSource("url: an address of FIX is host:port, or tcps://host:port with TLS")
+    if "@" in parts.netloc:
+        raise InvalidSource("url: no name or password stands in an address")
+    return host, port, parts.scheme == "tcps"
+
+
+class FixSource:
+    """Keeps one session with a peer, and opens another with growing patience when it ends."""
+
+    def __init__(self, intake: Intake, connection: Connection, timing: Timing | None = None) -> None:
+        self.intake, self.timing = intake, timing or Timing()
+        self.name = connection.code
+        self._connection = connection
+        self._health = intake.health(self.name)
+        # By the peer's symbol, the instruments that ask for it.
+        self._symbols: dict[str, list[str]] = {}
+        self._changed = asyncio.Event()
+
+    @classmethod
+    def check(cls, connection: Connection) -> FixOptions:
+        """Return the connection's options; raise InvalidSource for those, or an address, that cannot be."""
+        read_address(connection.url)
+        return read_options(connection, FixOptions)
+
+    def watch(self, subscriptions: Collection[Subscription]) -> None:
+        """Deliver exactly these; a changed list is asked for on the session there is."""
+        symbols: dict[str, list[str]] = defaultdict(list)
+        for each in subscriptions:
+            symbols[each.source_symbol].append(each.symbol)
+        for symbol in [each for each in symbols if not _is_sendable(each)]:
+            self._health.complained(f"the symbol of {symbols.pop(symbol)[0]} cannot be sent")
+        if symbols.keys() != self._symbols.keys():
+            self._changed.set()
+        self._symbols = dict(symbols)
+
+    async def run(self) -> None:
+        """Deliver until cancelled, reconnecting with growing patience."""
+        backoff, loop = Backoff(self.timing), asyncio.get_running_loop()
+        try:
+            options, address = self.check(self._connection), read_address(self._connection.url)
+        except InvalidSource as error:
+            ERRORS.labels(self.name).inc()
+            self._health.failed(error.detail)
+            log.error("the source cannot be opened as it is", source=self.name, error=error.detail)
+            # Settings that are changed start another source.
+            await asyncio.Event().wait()
+        while True:
+            began = loop.time()
+            try:
+                await self._stream(options, address)
+            except FAILURES as error:
+                wait = backoff.seconds(loop.time() - began)
+                ERRORS.labels(self.name).inc()
+                self._health.failed(error)
+                log.warning("FIX session ended", source=self.name, error=str(error), wait=wait)
+                await asyncio.sleep(wait)
+
+    async def _stream(self, options: FixOptions, address: tuple[str, int, bool]) -> None:
+        """Hold a session as long as something is asked for."""
+        while not self._symbols:
+            self._health.idle()
+            self._changed.clear()
+            await self._changed.wait()
+        self._health.connecting()
+        parties = await self._parties(options)
+        async with _connected(address, options.ca_file, self.timing) as streams:
+            CONNECTS.labels(self.name).inc()
+            numbers = await stored(
+                partial(fix.open_fix_session, source=self.name, reset=options.reset_on_logon)
+            )
+            await _Delivery(self, options, parties, numbers, streams).run()
+
+    async def _parties(self, options: FixOptions) -> Parties:
+        credentials: list[Field] = [(553, options.username)] if options.username else []
+        if self._connection.secret_ref:
+            try:
+                secret = await asyncio.to_thread(get_secret, self._connection.secret_ref)
+                encode("A", [(554, secret)])
+            except SecretMissing as error:
+                raise SourceError(str(error)) from None
+            except (Unsendable, ValueError):
+                raise SourceError("the secret cannot be sent: it is empty or not plain text") from None
+            credentials.append((554, secret))
+        return Parties(
+            self.name,
+            options.sender,
+            options.target,
+            options.heartbeat_seconds,
+            options.reset_on_logon,
+            tuple(credentials),
+        )
+
+    @property
+    def symbols(self) -> dict[str, list[str]]:
+        """By the peer's symbol, the instruments that ask for it now."""
+        return self._symbols
+
+    async def until_changed(self) -> None:
+        """Wait until other symbols are asked for than before."""
+        await self._changed.wait()
+        self._changed.clear()
+
+
+class _Delivery:
+    """One session and its books: hears what the session receives, and asks for what the source wants."""
+
+    def __init__(
+        self,
+        source: FixSource,
+        options: FixOptions,
+        parties: Parties,
+        numbers: fix.FixNumbers,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        self._source, self._options, self._intake = source, options, source.intake
+        self._health = source.intake.health(source.name)
+        self._session = Session(parties, self, numbers, streams, source.timing)
+        self._books = Books(options.depth, self._health.ignored)
+        self._link = self._new_link(parties.heartbeat_seconds)
+        # By the id of a market data request that stands, its symbols.
+        self._requests: dict[str, tuple[str, ...]] = {}
+        # Ids of an earlier connection may still be known to the peer.
+        self._prefix = f"{clock.now():%Y%m%d%H%M%S%f}"
+        self._requested = 0
+        # The peer sends changes: a book that has missed one is wrong.
+        self._has_changes = False
+
+    async def run(self) -> None:
+        """Deliver until the session ends; raise why. Ends it itself when nothing is asked for any more."""
+        tasks = [asyncio.ensure_future(self._session.run()), asyncio.ensure_future(self._follow())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            session, following = await asyncio.gather(*tasks, return_exceptions=True)
+            self._intake.cut(self._link)
+        for result in (session, following):
+            if isinstance(result, Exception):
+                raise result
+
+    async def _follow(self) -> None:
+        while self._source.symbols:
+            await self._source.until_changed()
+            if self._health.state == "up":
+                self._request_wanted()
+
+    def _new_link(self, heartbeat_seconds: float) -> Link:
+        silence = timedelta(seconds=GIVE_UP_AFTER * heartbeat_seconds)
+        return Link(silence, source=self._source.name, is_pinged=True)
+
+    # --- what is asked for ----------------------------------------------------------------------------
+
+    def _request_wanted(self) -> None:
+        """Ask for symbols that are new, and end requests for what is not wanted any more."""
+        wanted, options = self._source.symbols.keys(), self._options
+        ending = {key: each for key, each in self._requests.items() if not wanted >= set(each)}
+        for key in ending:
+            del self._requests[key]
+        self._books.follow(wanted)
+        standing = {symbol for symbols in self._requests.values() for symbol in symbols}
+        missing = sorted(wanted - standing)
+        # A request that loses some of its symbols is replaced; the new one begins before the old one ends.
+        for start in range(0, len(missing), options.symbols_per_request):
+            symbols = tuple(missing[start : start + options.symbols_per_request])
+            self._requested += 1
+            key = f"{self._prefix}-{self._requested}"
+            self._requests[key] = symbols
+            self._session.tell("V", request(key, symbols, options.depth, options.update_type, ends=False))
+        self._end(ending)
+
+    def _end(self, requests: dict[str, tuple[str, ...]]) -> None:
+        depth, update_type = self._options.depth, self._options.update_type
+        for key, symbols in requests.items():
+            self._session.tell("V", request(key, symbols, depth, update_type, ends=True))
+
+    # --- what the session hears -----------------------------------------------------------------------
+
+    def logged_on(self, heartbeat_seconds: float) -> None:
+        """Begin to deliver."""
+        self._link = self._new_link(heartbeat_seconds)
+        self._health.connected()
+        self._request_wanted()
+
+    def deliver(self, message: Message, is_current: bool) -> None:
+        """Take market data over; what is current makes quotes."""
+        if is_current:
+            self.alive(message)
+        if message.type not in ("W", "X"):
+            self._health.ignored[f"message {message.type}"] += 1
+            return
+        self._has_changes |= message.type == "X"
+        try:
+            touched = self._books.take(message, self._requests.get(message.get(262) or "", ()))
+        except Unreadable as error:
+            said = f"message {message.get(34)} ({message.get(55) or message.type}): {error}"
+            if message.type == "X":
+                # The books are not known any more; new ones come with a new session.
+                raise SourceError(said) from error
+            self._health.complained(said)
+            return
+        if is_current:
+            for symbol in touched:
+                self._quote(symbol)
+
+    def _quote(self, symbol: str) -> None:
+        top = self._books.top(symbol)
+        if top is not None:
+            for instrument in self._source.symbols.get(symbol, ()):
+                self._intake.quote(instrument, *top, self._link)
+
+    def alive(self, message: Message) -> None:
+        """Note a sign of life."""
+        self._intake.alive(self._link)
+        if (theirs := read_timestamp(message.get(52))) is not None and not message.says(43):
+            self._health.saw_time(theirs)
+
+    def lost(self) -> None:
+        """Stop the watermarks: what is missing is not known."""
+        self._intake.cut(self._link)
+
+    def skipped(self) -> None:
+        """Begin books of changes anew, with new snapshots."""
+        if not self._has_changes:
+            return
+        standing, self._requests = self._requests, {}
+        self._books.follow(())
+        self._request_wanted()
+        self._end(standing)
+
+    def caught_up(self) -> None:
+        """Quote what the books have come to."""
+        for symbol in self._books.tops():
+            self._quote(symbol)
+
+    def stalled(self) -> None:
+        """Take no quotes until an answer shows that they do not wait."""
+        self._intake.cut(self._link)
+        self._link.stalled_at = clock.now()
+
+    def asked(self) -> None:
+        """Measure the lag from here."""
+        self._intake.ask(self._link)
+
+    def answered(self) -> None:
+        """Note the lag; after a stall the books are current again."""
+        was_stalled = self._link.stalled_at is not None
+        self._intake.answer(self._link)
+        if was_stalled and self._link.stalled_at is None:
+            self.caught_up()
+
+    def complained(self, text: str) -> None:
+        """Show the operator what is wrong."""
+        self._health.complained(text)
+        log.warning("FIX peer complained", source=self._source.name, said=text)
+
+
+def _is_sendable(symbol: str) -> bool:
+    return bool(symbol) and symbol.isascii() and symbol.isprintable()
+
+
+@asynccontextmanager
+async def _connected(
+    address: tuple[str, int, bool], ca_file: str, timing: Timing
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, port, is_tls = address
+    context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file or None) if is_tls else None
+    async with asyncio.timeout(timing.connect):
+        reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await writer.wait_closed()

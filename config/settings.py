@@ -240,8 +240,8 @@ REPLAY_FOLDER = env.folder("REPLAY_FOLDER", DATA_DIR / "recordings")
 REPLAY_SPEED = env.number("REPLAY_SPEED", 1, 0, 1000)
 TICK_RETENTION_DAYS = env.number("TICK_RETENTION_DAYS", 30, 1)
 
-# Where closed days go: a folder, or s3://bucket/prefix (S3_ENDPOINT_URL for another than Amazon's; its keys are
-# the secrets archive-key-id and archive-key).
+# Where closed days go: a folder, or s3://bucket/prefix (S3_ENDPOINT_URL for another than Amazon's), whose keys
+# are the secrets archive-key-id and archive-key.
 ARCHIVE_URL = env.text("ARCHIVE_URL", str(DATA_DIR / "archive"))
 S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")
 
@@ -334,6 +334,8 @@ CELERY_BEAT_SCHEDULE = {
     "ledger check": {"task": "ledger.check_changed", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check, whole": {"task": "ledger.check_all", "schedule": crontab(hour=3, minute=30)},
     "tick partitions and cleanup": {"task": "quotes.maintain_ticks", "schedule": 3600.0},
+    "seeds of simulations": {"task": "quotes.reveal_seeds", "schedule": 60.0, "options": {"expires": 60}},
+    "candle check": {"task": "quotes.verify_candles", "schedule": crontab(hour=2, minute=30)},
     "outbox retention": {"task": "core.trim_facts", "schedule": 3600.0},
     "refresh token retention": {"task": "kyc.trim_refresh_tokens", "schedule": crontab(hour=4, minute=0)},
     "page session retention": {"task": "kyc.trim_sessions", "schedule": crontab(hour=4, minute=10)},

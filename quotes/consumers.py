@@ -4,10 +4,11 @@ from typing import Any
 
 from config.core import sockets
 from config.core.errors import Invalid
-from quotes import rules, selectors
+from quotes import selectors
 from quotes.errors import UnknownInstrument
 from quotes.models import Instrument
 from quotes.rules import STANDARD
+from quotes.rules.candles import LIVE_FRAMES
 
 
 def register() -> None:
@@ -41,10 +42,10 @@ def quote_snapshot(_user: Any, symbol: str, variant: str) -> dict[str, Any]:
 
 
 def candle_snapshot(_user: Any, symbol: str, interval: str) -> dict[str, Any]:
-    """Return the newest candle of a stored frame; raise UnknownInstrument, and Invalid for other frames."""
+    """Return the newest candle of a live frame; raise UnknownInstrument, and Invalid for other frames."""
     instrument: Instrument = _listed(symbol).instrument
-    if not interval.isdigit() or int(interval) not in rules.STORED_FRAMES:
-        frames = " and ".join(map(str, rules.STORED_FRAMES))
+    if interval not in map(str, LIVE_FRAMES):
+        frames = ", ".join(map(str, LIVE_FRAMES))
         raise Invalid(f"Candles of {frames} seconds are live; the others are made of these.")
     found = selectors.candles_page(instrument, int(interval), limit=1)
     return {

@@ -17,7 +17,7 @@ from quotes.intake import INSTANT, Collected, Counts, Intake, Subscription, subs
 from quotes.lanes import Connection
 from quotes.live import LivePrices
 from quotes.models import Gap, Instrument
-from quotes.rules import STORED_FRAMES
+from quotes.rules import LIVE_FRAMES
 from quotes.services import Appended, Stretch
 from quotes.sources.thread import SourceThread
 
@@ -125,7 +125,7 @@ class Feed:
             self._marks[row.pk] = row.watermark.at
             self._recorded[row.pk] = row.watermark.source
             self._symbols[row.pk] = row.symbol
-            for frame in STORED_FRAMES:
+            for frame in LIVE_FRAMES:
                 if bar := selectors.newest_candle(row.pk, frame):
                     self._live.know(row.symbol, frame, bar)
         self._subscriptions = subscriptions

@@ -1,4 +1,4 @@
-"""One instrument on its way in: the quotes of its sources filtered, merged, conflated and stamped in order."""
+"""One instrument on its way in: what its sources quote, filtered, merged, conflated and stamped in order."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -57,7 +57,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A source as operators configured it; `secret()` of `config.core.secrets` gives what `secret_ref` names."""
+    """A source as operators configured it; `config.core.secrets` knows what `secret_ref` names."""
 
     code: str
     kind: str
@@ -255,7 +255,8 @@ class Lane:
     def _makes_price(self, quoter: Quoter, at: datetime) -> bool:
         """Tell whether this source makes the price, and let it take over where its turn has come.
 
-        Where ticks of the other wait to be written, it takes over with its next quote: a batch has one source.
+        Where ticks of the other wait to be written, it takes over with its next quote: a batch has one
+        source.
         """
         active = self.active
         if active is quoter:
@@ -282,7 +283,7 @@ class Lane:
     # --- what is known --------------------------------------------------------------------------------
 
     def sign(self) -> datetime | None:
-        """Return the instant up to which the instrument's prices are all here, None when that is not known."""
+        """Return the instant up to which the prices are all here, None when that is not known."""
         policy = self.subscription.aggregation
         if policy == "primary":
             return self.active.link.sign if self.active is not None and self.active.link is not None else None

@@ -10,7 +10,8 @@ import structlog
 from redis import RedisError
 
 from config.core.prices import publish_latest
-from quotes.rules import STANDARD, STORED_FRAMES, Bar, Quote, displayed
+from quotes.rules import STANDARD, Bar, Quote, bars_of, displayed, widen
+from quotes.rules.candles import LIVE_FRAMES
 from quotes.services import Appended
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ class LivePrices:
                 }
                 for group, shown in self._shown(symbol, each.quote or Quote(price, price), decimals):
                     newest[quotes_channel(symbol, group)] = {**said, **shown}
-            for frame in STORED_FRAMES:
+            for frame in LIVE_FRAMES:
                 bar = self._forming.get((symbol, frame))
                 if bar is not None and each.rows:
                     newest[f"candles:{symbol}:{frame}"] = _candle(symbol, frame, decimals, bar, True)
@@ -88,8 +89,9 @@ class LivePrices:
 
     def _close(self, symbol: str, decimals: int, each: Appended, closed: Messages) -> None:
         """Take the candles in and name those that the watermark or a later one has ended."""
-        bars = sorted(each.candles, key=lambda item: (item[0], item[1].start))
-        for frame in STORED_FRAMES:
+        seconds = [(1, bar) for bar in self._seconds(symbol, each)]
+        bars = sorted([*seconds, *each.candles], key=lambda item: (item[0], item[1].start))
+        for frame in LIVE_FRAMES:
             key = symbol, frame
             for _, bar in (item for item in bars if item[0] == frame):
                 known = self._forming.get(key)
@@ -101,6 +103,11 @@ class LivePrices:
             if known is not None and known.start + timedelta(seconds=frame) <= each.at:
                 closed[f"candles:{symbol}:{frame}"] = _candle(symbol, frame, decimals, known, False)
                 del self._forming[key]
+
+    def _seconds(self, symbol: str, each: Appended) -> Iterator[Bar]:
+        """Go on with the second that forms: it is kept nowhere but here."""
+        known = self._forming.get((symbol, 1))
+        return widen([*([known] if known else []), *bars_of(each.rows, 1)], 1)
 
 
 def _candle(symbol: str, frame: int, decimals: int, bar: Bar, is_forming: bool) -> dict[str, Any]:

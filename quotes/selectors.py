@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from config.core import clock
-from quotes import rules
+from quotes import history, rules, seconds
 from quotes.errors import UnknownInstrument, UnknownInterval
 from quotes.lanes import Connection
 from quotes.models import Instrument, MarkUp, Source, Watermark
@@ -91,6 +91,15 @@ def instrument_by_symbol(symbol: str) -> InstrumentState:
     return found[0]
 
 
+def listed_instrument(symbol: str) -> Instrument:
+    """Return a listed instrument; raise UnknownInstrument."""
+    known = "\x00" not in symbol  # which PostgreSQL takes in no text
+    instrument = Instrument.objects.filter(symbol=symbol, is_listed=True).first() if known else None
+    if instrument is None:
+        raise UnknownInstrument(f"There is no instrument {symbol}.", symbol=symbol)
+    return instrument
+
+
 def source_of(instrument: Instrument) -> str:
     """Return the source that quotes an instrument here."""
     return rules.source_of(
@@ -135,7 +144,7 @@ def mark_ups() -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
 
 
 def displayed_quote(state: InstrumentState, group: str) -> rules.Quote | None:
-    """Return the newest bid and ask as a customer group sees them; a group without a mark-up sees the standard."""
+    """Return the newest bid and ask as a customer group sees them; without a mark-up of its own, as all do."""
     quote = state.quote
     if quote is None:
         return None
@@ -196,7 +205,7 @@ def read_schedule(time_zone: str, weeks: str | None, overrides: str | None) -> r
 
 
 # --- Ticks --------------------------------------------------------------------------------------------
-# Days that were dropped live on where an order needed them.
+# Days that were dropped live on in the archive, and here where an order needed them.
 TICKS = """
 SELECT at, seq, price FROM (
     (SELECT at, seq, price FROM quotes_tick
@@ -211,11 +220,16 @@ SELECT at, seq, price FROM (
 
 
 def ticks_page(instrument: Instrument, end: datetime | None = None, limit: int = PAGE) -> list[TickPoint]:
-    """Return the newest ticks before `end` (None: all), ascending; the first's `at` ends the page before."""
-    values: dict[str, Any] = {"instrument": instrument.pk, "at": end or rules.ENDLESS, "limit": limit}
+    """Return the newest ticks before `end` (None: all), ascending; the first's `at` ends the page before.
+
+    Days that have left the database are read from the archive; raises Unavailable when it is away.
+    """
+    before = end or rules.ENDLESS
+    values: dict[str, Any] = {"instrument": instrument.pk, "at": before, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(TICKS, values)
-        return [TickPoint(*row) for row in cursor.fetchall()][::-1]
+        known = cursor.fetchall()
+    return [TickPoint(*row) for row in history.newest_ticks(instrument, known, before, limit)][::-1]
 
 
 def tick_days() -> list[date]:
@@ -244,7 +258,12 @@ FROM ({STORED_CANDLES}) stored GROUP BY bucket ORDER BY bucket DESC LIMIT %(limi
 
 
 def candles_limit(interval_seconds: int, limit: int) -> int:
-    """Return how many candles a page holds that asks for `limit`: it is made of at most MOST_STORED."""
+    """Return how many candles a page holds that asks for `limit`: it is made of at most MOST_STORED.
+
+    Of one second, which are made of ticks, it holds at most PAGE.
+    """
+    if interval_seconds == 1:
+        return max(1, min(limit, PAGE))
     stored = rules.FRAMES.get(interval_seconds, interval_seconds)
     return max(1, min(limit, MOST_STORED * stored // max(1, interval_seconds)))
 
@@ -255,32 +274,46 @@ def candles_page(
     """Return the newest candles that start before `end` (None: all), ascending; raise UnknownInterval.
 
     The page before ends at the first one's start. Buckets without ticks have no candle. Of a long
-    frame a page is shorter: see `candles_limit`.
+    frame a page is shorter: see `candles_limit`. Seconds of days that have left the database are read from
+    the archive; raises Unavailable when it is away.
     """
     stored = rules.FRAMES.get(interval_seconds)
     if stored is None:
         raise UnknownInterval(interval=interval_seconds, intervals=sorted(rules.FRAMES))
     limit = candles_limit(interval_seconds, limit)
     mark = Watermark.objects.values_list("at", flat=True).get(instrument=instrument)
-    rows = _candle_rows(instrument.pk, interval_seconds, stored, end, limit)
+    if interval_seconds == 1:
+        rows = _second_rows(instrument, end, limit)
+    else:
+        rows = _candle_rows(instrument.pk, interval_seconds, stored, end, limit)
     length = timedelta(seconds=interval_seconds)
     return [CandleView._make((*row, row[0] + length > mark)) for row in reversed(rows)]
+
+
+def _whole(end: datetime | None, interval_seconds: int) -> datetime:
+    """Return the end of the last bucket that starts before `end`: what is read is whole buckets."""
+    if end is None or end >= rules.ENDLESS - timedelta(seconds=interval_seconds):
+        return rules.ENDLESS
+    last = rules.bucket_start(end - timedelta(microseconds=1), interval_seconds)
+    return last + timedelta(seconds=interval_seconds)
+
+
+def _second_rows(instrument: Instrument, end: datetime | None, limit: int) -> Sequence[tuple[Any, ...]]:
+    before = _whole(end, 1)
+    bars = seconds.newest_seconds(instrument.pk, before, limit)
+    # Read after the database: a day that is dropped in between is found in one of both.
+    bars = history.candle_rows(instrument, 1, before, limit, known=bars)[::-1]
+    return [(*bar[:6], bar.last_seq) for bar in bars]
 
 
 def _candle_rows(
     instrument_id: int, interval_seconds: int, stored: int, end: datetime | None, limit: int
 ) -> Sequence[tuple[Any, ...]]:
-    latest = datetime.max.replace(tzinfo=rules.BEGINNING.tzinfo)
-    if end is not None:
-        # Whole buckets only: one that starts before the end is complete in what is read.
-        latest = rules.bucket_start(end - timedelta(microseconds=1), interval_seconds) + timedelta(
-            seconds=interval_seconds
-        )
     is_stored = stored == interval_seconds
     parameters: dict[str, Any] = {
         "instrument": instrument_id,
         "stored": stored,
-        "end": latest,
+        "end": _whole(end, interval_seconds),
         "rows": limit * interval_seconds // stored,
         "frame": timedelta(seconds=interval_seconds),
         "origin": rules.BEGINNING,
@@ -296,7 +329,9 @@ def _candle_rows(
 
 
 def newest_candle(instrument_id: int, frame: int) -> rules.Bar | None:
-    """Return the newest candle of a stored frame as it stands, for a feed that takes over."""
+    """Return the newest candle of a live frame as it stands, for a feed that takes over."""
+    if frame == 1:
+        return next(iter(seconds.newest_seconds(instrument_id, rules.ENDLESS, 1)), None)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT start, open, high, low, close, ticks, first_at, first_seq, last_at, last_seq "

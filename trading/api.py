@@ -13,12 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.core.errors import Invalid
-from config.core.http import ApiView, idempotency_key, page, whole_number
+from config.core.http import ApiView, idempotency_key, instant, page, whole_number
 from config.core.throttle import Limit
 from kyc.tokens import Claims
 from quotes import selectors as market
 from quotes.errors import UnknownInstrument
-from quotes.models import Instrument
 from trading import selectors
 from trading.models import Order
 from trading.rules import Price
@@ -144,7 +143,7 @@ class TicksView(ApiView):
     )
     def get(self, request: Request, symbol: str) -> Response:
         """List ticks, oldest first, up to `end`; `next` is the `end` of the page before."""
-        instrument = instrument_of(symbol)
+        instrument = market.listed_instrument(symbol)
         limit = whole_number(request, "limit", default=500, least=1, most=5_000)
         found = market.ticks_page(instrument, page_end(request), limit)
         ticks = [selectors.tick_view(Price(*tick), instrument.price_decimals) for tick in found]
@@ -166,7 +165,7 @@ class CandlesView(ApiView):
 
         A page is made of at most 50,000 stored candles (of 5 s up to 30 s, else of 60 s): 34 days, say.
         """
-        instrument = instrument_of(symbol)
+        instrument = market.listed_instrument(symbol)
         interval = whole_number(request, "interval", default=60, least=1, most=86_400)
         asked = whole_number(request, "limit", default=500, least=1, most=2_000)
         limit = market.candles_limit(interval, asked)
@@ -181,15 +180,6 @@ def page_end(request: Request) -> datetime | None:
     if "end" in query and "cursor" in query:
         raise Invalid(errors={"cursor": ["Send either this or end."]})
     return instant(request, "cursor" if "cursor" in query else "end")
-
-
-def instrument_of(symbol: str) -> Instrument:
-    """Return a listed instrument; raise UnknownInstrument."""
-    known = "\x00" not in symbol  # which PostgreSQL takes in no text
-    instrument = Instrument.objects.filter(symbol=symbol, is_listed=True).first() if known else None
-    if instrument is None:
-        raise UnknownInstrument(f"There is no instrument {symbol}.", symbol=symbol)
-    return instrument
 
 
 class OrdersView(ApiView):
@@ -314,17 +304,3 @@ def read(shape: type[S], data: Any) -> S:
         field = next(filter(None, path.groups())) if path else "non_field_errors"
         what = str(refused).partition(" - at ")[0]
         raise Invalid(f"{field}: {what}.", errors={field: [what]}) from None
-
-
-def instant(request: Request, name: str) -> datetime | None:
-    """Return an instant of the query string; raise Invalid for what is none."""
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + arrives as a space
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None or not 1970 < found.year < 9999:
-        raise Invalid(errors={name: ["Send an instant with its zone, e.g. 2030-01-31T12:00:00Z."]})
-    return found

@@ -5,6 +5,7 @@ import binascii
 import logging
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 import orjson
@@ -241,6 +242,20 @@ def whole_number(request: Request, name: str, *, default: int, least: int, most:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         raise Invalid(errors={name: [f"Send a whole number from {least} to {most}."]})
     return int(text)
+
+
+def instant(request: Request, name: str) -> datetime | None:
+    """Return an instant of the query string; raise Invalid for what is none."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + arrives as a space
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None or not 1970 < found.year < 9999:
+        raise Invalid(errors={name: ["Send an instant with its zone, e.g. 2030-01-31T12:00:00Z."]})
+    return found
 
 
 def encode_cursor(value: Any) -> str:

@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                     "secret_ref",
                     models.CharField(
                         blank=True,
-                        help_text="The name under which the platform's secrets hold its key; the key itself is never kept here.",
+                        help_text="The name of its key among the platform's secrets; the key itself is never kept here.",
                         max_length=60,
                     ),
                 ),

@@ -31,7 +31,7 @@ class Source(models.Model):
     secret_ref = models.CharField(
         max_length=60,
         blank=True,
-        help_text="The name under which the platform's secrets hold its key; the key itself is never kept here.",
+        help_text="The name of its key among the platform's secrets; the key itself is never kept here.",
     )
     options = models.JSONField(
         default=dict, blank=True, help_text="What this kind needs besides; see the documents."
@@ -70,7 +70,7 @@ class SourceState(models.Model):
 
 
 class SimulationHour(models.Model):
-    """The seed of a simulated instrument's hour: its hash is public before the first tick, itself after the hour."""
+    """The seed of a simulated instrument's hour: its hash public before the first tick, itself after it."""
 
     application_rights = "SELECT, INSERT, UPDATE (seed, revealed_at)"
 

@@ -1,6 +1,6 @@
 """What the market's rules say, purely: trading hours, which quotes count, how ticks become candles."""
 
-from quotes.rules.candles import FRAMES, STORED_FRAMES, Bar, bars_of, bucket_start, widen
+from quotes.rules.candles import FRAMES, LIVE_FRAMES, STORED_FRAMES, Bar, bars_of, bucket_start, widen
 from quotes.rules.hours import (
     ALWAYS_OPEN,
     BEGINNING,
@@ -46,6 +46,7 @@ __all__ = [
     "FX_HOURS",
     "HORIZON",
     "LEAST_FOR_MEDIAN",
+    "LIVE_FRAMES",
     "MADE_HERE",
     "REPLAY",
     "SIMULATED",

@@ -8,8 +8,11 @@ from typing import NamedTuple
 from quotes.rules.hours import BEGINNING
 
 STORED_FRAMES = (5, 60)
-# Seconds of every frame that is shown, and the stored frame it is made of.
+# Those that are told while they form; a second's candle is stored nowhere, it is made of ticks.
+LIVE_FRAMES = (1, *STORED_FRAMES)
+# Seconds of every frame that is shown, and the frame it is made of.
 FRAMES = {
+    1: 1,
     5: 5,
     10: 5,
     15: 5,

@@ -90,6 +90,24 @@ def session(schedule: Schedule, at: datetime) -> Session:
     return Session(open_now, None if open_now else change, change if open_now else None)
 
 
+def overrides_between(
+    schedule: Schedule, wanted: Schedule, starts_at: datetime, ends_at: datetime
+) -> list[Override]:
+    """Return what makes a schedule open in [starts_at, ends_at) exactly when another is."""
+    found: list[Override] = []
+    at = starts_at
+    while at < ends_at:
+        (now, until), (then, later) = _state(schedule, at), _state(wanted, at)
+        until = min(until, later, ends_at)
+        if now is not then:
+            if found and found[-1].ends_at == at and found[-1].is_open is then:
+                found[-1] = Override(found[-1].starts_at, until, then)
+            else:
+                found.append(Override(at, until, then))
+        at = until
+    return found
+
+
 def _next_change(schedule: Schedule, at: datetime) -> datetime | None:
     before, until = _state(schedule, at)
     horizon = at + HORIZON
@@ -126,12 +144,14 @@ def _week_state(time_zone: str, hours: Hours, at: datetime) -> tuple[bool, datet
         return True, at + HORIZON
     local = at.astimezone(ZoneInfo(time_zone)).date()
     monday = local - timedelta(days=local.weekday())
+    open_now, until = False, at + timedelta(days=7)
+    # All of them: where clocks change, one may be moved into or past the next.
     for opens_at, closes_at in _intervals(time_zone, hours, monday):
-        if at < opens_at:
-            return False, opens_at
-        if at < closes_at:
-            return True, closes_at
-    return False, at + timedelta(days=7)
+        if opens_at <= at < closes_at:
+            open_now, until = True, min(until, closes_at)
+        elif at < opens_at:
+            until = min(until, opens_at)
+    return open_now, until
 
 
 @lru_cache(maxsize=512)
@@ -139,17 +159,21 @@ def _intervals(time_zone: str, hours: Hours, monday: date) -> tuple[tuple[dateti
     """Return the open stretches, UTC, of the local week before, of this one and of the next.
 
     Edges are wall-clock times of the market: one that occurs twice opens at the first and closes at the
-    second, one that a jump of the clock skips is taken that much later.
+    second.
     """
-    zone = ZoneInfo(time_zone)
-
-    def instants(week: int, minute: int) -> tuple[datetime, datetime]:
-        wall = datetime(monday.year, monday.month, monday.day) + timedelta(weeks=week, minutes=minute)  # noqa: DTZ001
-        first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-        return first, second
-
     return tuple(
-        (instants(week, opens)[0], max(instants(week, closes)))
+        (wall_instants(time_zone, monday, opens, week)[0], wall_instants(time_zone, monday, closes, week)[1])
         for week in (-1, 0, 1)
         for opens, closes in hours
     )
+
+
+def wall_instants(time_zone: str, day: date, minutes: int, weeks: int = 0) -> tuple[datetime, datetime]:
+    """Return the first and the last instant, UTC, at which clocks show so many minutes past a day's midnight.
+
+    They differ where clocks are set back. What a jump of the clocks skips is taken that much later.
+    """
+    wall = datetime(day.year, day.month, day.day) + timedelta(weeks=weeks, minutes=minutes)  # noqa: DTZ001
+    zone = ZoneInfo(time_zone)
+    first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return first, max(first, second)

@@ -30,7 +30,7 @@ RUNNING = {
 }
 CONSOLE = {"admin", "console"}
 KERNEL_LINES = 985
-API_LINES = 235
+API_LINES = 250
 RUNNING_LINES = 630
 SKIPPED = {
     tokenize.COMMENT,

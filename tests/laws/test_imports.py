@@ -41,7 +41,7 @@ def copy(tmp_path_factory):
     ("where", "line", "contract"),
     [
         ("config/core/ids.py", "import kyc.models", "Calls go down"),
-        ("quotes/rules.py", "import kyc.models", "Calls go down"),
+        ("quotes/health.py", "import kyc.models", "Calls go down"),
         ("kyc/rules.py", "import trading.models", "Calls go down"),
         ("trading/rules.py", "import payments.apps", "The apps see payments only through its ledger"),
         ("payments/ledger/services.py", "import kyc.models", "The ledger is the waist"),

@@ -310,7 +310,7 @@ def test_the_newest_price_and_the_forming_candles_are_published(
         noon.move(1)
         give(feed, link, price)
     feed.step()
-    quote, five, sixty = heard.messages()
+    second, quote, one, five, sixty = heard.messages()
     assert quote == {
         "v": 1, "channel": "quotes:EURUSD", "at": "2030-03-05T12:00:03.000000Z", "type": "quote",
         "symbol": "EURUSD", "seq": 3, "price": "1.10010", "bid": "1.10010", "ask": "1.10010",
@@ -322,14 +322,18 @@ def test_the_newest_price_and_the_forming_candles_are_published(
         "last_seq": 3,
     }  # fmt: skip
     assert (sixty["channel"], sixty["interval"], sixty["ticks"]) == ("candles:EURUSD:60", 60, 3)
+    assert [(each["channel"], each["start"][17:19], each["is_forming"]) for each in (second, one)] == [
+        ("candles:EURUSD:1", "02", False),
+        ("candles:EURUSD:1", "03", True),
+    ]
     # The bucket ends by the heartbeat alone, and is told once.
     noon.move(2)
     feed.intake.alive(link)
     for _ in range(2):
         feed._heartbeat_at = 0
         feed.step()
-    (closed,) = heard.messages()
-    assert closed == {**five, "at": closed["at"], "is_forming": False}
+    at_five = "2030-03-05T12:00:05.000000Z"
+    assert heard.messages() == [{**each, "at": at_five, "is_forming": False} for each in (one, five)]
 
 
 def test_a_candle_closed_by_the_next_ones_tick_is_told_before_it(
@@ -363,7 +367,10 @@ def test_a_feed_that_takes_over_closes_the_candle_it_found_forming(
     give(feed, link)
     feed.step()
     closed = [message for message in heard.messages() if message.get("is_forming") is False]
-    assert [(message["channel"], message["ticks"]) for message in closed] == [("candles:EURUSD:5", 1)]
+    assert [(message["channel"], message["ticks"]) for message in closed] == [
+        ("candles:EURUSD:1", 1),
+        ("candles:EURUSD:5", 1),
+    ]
 
 
 def test_redis_may_be_away(monkeypatch: pytest.MonkeyPatch, noon: Clock) -> None:

@@ -68,7 +68,7 @@ def test_an_end_inside_a_bucket_does_not_cut_it(eurusd: Instrument, day: list[tu
 def test_unknown_frames_are_refused(eurusd: Instrument) -> None:
     with pytest.raises(UnknownInterval) as refused:
         selectors.candles_page(eurusd, 7)
-    assert refused.value.details["intervals"] == [5, 10, 15, 30, 60, 300, 900, 1800, 3600, 14400, 86400]
+    assert refused.value.details["intervals"] == [1, 5, 10, 15, 30, 60, 300, 900, 1800, 3600, 14400, 86400]
 
 
 def test_ticks_page_backwards(eurusd: Instrument, day: list[tuple[float, str]]) -> None:
@@ -158,7 +158,7 @@ def test_a_market_outside_is_not_simulated(eurusd: Instrument, epoch: int) -> No
 def test_the_channels_of_an_unlisted_instrument_are_not_shown(db: None, noon: Clock) -> None:
     instrument("HIDDEN", is_listed=False)
     for snapshot in (
-        lambda: consumers.quote_snapshot(None, "HIDDEN"),
+        lambda: consumers.quote_snapshot(None, "HIDDEN", ""),
         lambda: consumers.candle_snapshot(None, "HIDDEN", "5"),
     ):
         with pytest.raises(UnknownInstrument):

@@ -1,15 +1,14 @@
-"""The generator: its distribution, its digits, its secrecy; and the source that runs it."""
+"""The generator: its distribution, its digits, its secrecy."""
 
-import asyncio
 import math
-from decimal import Decimal
+from bisect import bisect
+from decimal import ROUND_UP, Decimal, localcontext
 from itertools import pairwise
+from statistics import NormalDist
 
 import pytest
 
-from quotes.intake import Intake
-from quotes.sources.simulated import Keystream, SimulatedSource, Simulation
-from tests.quotes.test_binance import subscription
+from quotes.seeds import Keystream, Simulation
 
 
 def simulation(seed: int = 1, **changed) -> Simulation:
@@ -76,41 +75,29 @@ def test_a_step_smaller_than_the_grid_is_not_lost() -> None:
 
 def test_the_keystream_is_chacha20() -> None:
     # RFC 8439, A.1: the first block of the zero key, counter and nonce.
-    assert Keystream(bytes(32)).getrandbits(64) == 0x76B8E0ADA0F13D90
     draws = Keystream(bytes(32))
-    numbers = [draws.random() for _ in range(1000)]
-    assert 0 <= min(numbers) < max(numbers) < 1
+    assert [draws.integer() for _ in range(3)] == [
+        0x76B8E0ADA0F13D90,
+        0x405D6AE55386BD28,
+        0xBDD219B8A08DED1A - (1 << 64),
+    ]
 
 
-def simulated(symbol: str, identifier: int, price: str = "100.00"):
-    from dataclasses import replace
+def test_normal_numbers_are_normal() -> None:
+    draws = Keystream(bytes(32))
+    numbers = [float(draws.normal()) for _ in range(40_000)]
+    edges = [NormalDist().inv_cdf(part / 20) for part in range(1, 20)]
+    counts = [0] * 20
+    for number in numbers:
+        counts[bisect(edges, number)] += 1
+    # The 99.99 % quantile of chi-square with 19 degrees of freedom.
+    assert chi_square(counts) < 52.39
+    assert 3.5 < max(map(abs, numbers)) < 6
 
-    return replace(
-        subscription(symbol, "", instrument_id=identifier),
-        source="simulated",
-        simulated_price=Decimal(price),
-        simulated_volatility=Decimal("0.5"),
-        simulated_interval_ms=20,
-    )
 
-
-async def test_the_source_goes_on_from_the_last_price_and_beats_between_ticks() -> None:
-    intake = Intake()
-    one, two = simulated("VOL100", 1), simulated("VOL50", 2, "50.00")
-    intake.follow([one, two], {"VOL100": Decimal("250.00")})
-    source = SimulatedSource(intake)
-    running = asyncio.create_task(source.run())
-    source.watch([one, two])
-    await asyncio.sleep(0.3)
-    found = intake.collect()
-    assert abs(found[1].stretch.ticks[0][1] - 250) < 1
-    assert abs(found[2].stretch.ticks[0][1] - 50) < 1
-    assert len(found[1].stretch.ticks) >= 8
-    assert found[1].stretch.source_lag_ms == 0
-    source.watch([two])
-    await asyncio.sleep(0.25)
-    after = intake.collect()
-    assert after[1].stretch.ticks == []
-    assert after[1].stretch.until > found[1].stretch.until
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+def test_the_decimal_context_of_the_caller_changes_no_price() -> None:
+    plain = simulation()
+    expected = [plain.next() for _ in range(50)]
+    with localcontext(prec=5, rounding=ROUND_UP):
+        made = simulation()
+        assert [made.next() for _ in range(50)] == expected

@@ -116,6 +116,18 @@ BEGIN
 END $$;
 """
 
+# Checked within the function and so under its settings; at the commit its plan would be one of those that scan.
+CHECKED_AT_ONCE = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    SELECT conname INTO STRICT name FROM pg_constraint
+    WHERE conrelid = 'trading_order'::regclass AND contype = 'f' AND confrelid = 'ledger_account'::regclass;
+    EXECUTE format('ALTER TABLE trading_order ALTER CONSTRAINT %I NOT DEFERRABLE', name);
+END $$
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("trading", "0002_placement")]
@@ -126,4 +138,5 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(READ, "DROP FUNCTION trading_read_placement"),
         migrations.RunSQL(PLACE, "DROP FUNCTION trading_place"),
+        migrations.RunSQL(CHECKED_AT_ONCE, migrations.RunSQL.noop),
     ]

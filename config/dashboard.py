@@ -17,12 +17,15 @@ from kyc.models import User
 from payments.ledger import selectors as ledger
 from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck
 from quotes import selectors as market
+from quotes.models import SourceState
 from trading.models import Order
 
 REFRESH_SECONDS = 3
 SETTLING_LATE = timedelta(seconds=5)
 TELLING_LATE = timedelta(seconds=5)
 CHECK_LATE = timedelta(minutes=5)
+# The leading feed writes how its sources fare once a second.
+STATES_LATE = timedelta(seconds=5)
 # Lists are short lists of exceptions; a table of millions is never read whole for a figure.
 MOST_COUNTED = 10_000
 
@@ -49,6 +52,19 @@ class BookRow(NamedTuple):
     since: datetime | None
 
 
+class SourceRow(NamedTuple):
+    """How a source fares, as the leading feed last wrote it."""
+
+    code: str
+    word: str
+    state: str
+    quotes_per_second: float
+    lag_ms: int | None
+    offset_ms: int | None
+    silent_ms: int | None
+    last_error: str
+
+
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the dashboard to the console's index."""
     return {**context, **figures(), "refresh_seconds": REFRESH_SECONDS}
@@ -72,7 +88,27 @@ def figures() -> dict[str, Any]:
         _ledger_check(now),
         Figure("Customers", f"{_capped(User.objects.filter(is_staff=False))}", link="kyc_user_changelist"),
     ]
-    return {"tiles": tiles, "feeds": feeds, "books": books, "now": now}
+    return {"tiles": tiles, "feeds": feeds, "sources": _sources(now), "books": books, "now": now}
+
+
+def _sources(now: datetime) -> list[SourceRow]:
+    colours = {"up": "good", "idle": "plain", "connecting": "plain"}
+    found = []
+    for row in SourceState.objects.order_by("source"):
+        is_current = now - row.updated_at <= STATES_LATE
+        found.append(
+            SourceRow(
+                code=row.source,
+                word=row.state if is_current else f"unknown since {row.updated_at:%H:%M:%S}",
+                state=colours.get(row.state, "bad") if is_current else "bad",
+                quotes_per_second=row.quotes_per_second if is_current else 0.0,
+                lag_ms=row.lag_ms,
+                offset_ms=row.offset_ms,
+                silent_ms=row.silent_ms,
+                last_error=row.last_error,
+            )
+        )
+    return found
 
 
 def _settlement(now: datetime) -> Figure:

@@ -35,6 +35,17 @@ class RestrictForm(ReasonForm):
     field_order = ("scope", "ends_at", "reason")
 
 
+class GroupForm(ReasonForm):
+    """The group a customer goes to."""
+
+    group = forms.CharField(
+        max_length=20,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="For example standard. A group without a mark-up of its own sees that of standard.",
+    )
+    field_order = ("group", "reason")
+
+
 class RestrictionInline(TabularInline):
     model = Restriction
     fk_name = "customer"
@@ -55,19 +66,19 @@ class RestrictionInline(TabularInline):
 class CustomerAdmin(ReadOnlyAdmin):
     """People. What they may do changes by actions with a reason; nothing here is edited."""
 
-    list_display = ("email", "country", "standing", "role", "second_factor", "registered_at", "last_login")
+    list_display = ("email", "country", "group", "standing", "role", "second_factor", "registered_at")
     list_filter = ("is_staff", "is_active", "country")
     search_fields = ("=email", "email__startswith")
     search_help_text = "The beginning of an e-mail address"
     ordering = ("-id",)
     fieldsets = (
-        (None, {"fields": ("email", "country", "born_on", "language", "time_zone")}),
+        (None, {"fields": ("email", "country", "born_on", "language", "time_zone", "group")}),
         ("Access", {"fields": ("is_active", "is_staff", "second_factor", "last_login")}),
         ("Registration", {"fields": ("registered_at", "terms_accepted_at")}),
     )
     inlines = (RestrictionInline,)
-    actions = ("restrict", "sign_out_everywhere")
-    actions_detail = ("restrict", "sign_out_everywhere")
+    actions = ("restrict", "change_group", "sign_out_everywhere")
+    actions_detail = ("restrict", "change_group", "sign_out_everywhere")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """Tell with one query who is restricted and who has a second factor."""
@@ -111,6 +122,18 @@ class CustomerAdmin(ReadOnlyAdmin):
         """Forbid something."""
         services.restrict(customer=customer, actor=operator(request), **given)
         return f"{customer} is restricted: {given['scope']}."
+
+    @reasoned_action(
+        description="Change the group",
+        effect="These customers see the bid and ask of that group. Ticks, and what decides an order, are the "
+        "same for everybody.",
+        form=GroupForm,
+        icon="sell",
+    )
+    def change_group(self, request: HttpRequest, customer: User, group: str, reason: str) -> str:
+        """Put a customer into a group."""
+        services.set_customer_group(customer=customer, group=group, actor=operator(request), reason=reason)
+        return f"{customer} is in the group {group}."
 
     @reasoned_action(
         description="Sign out everywhere",

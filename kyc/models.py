@@ -30,6 +30,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     email_verified_at = models.DateTimeField(null=True, blank=True)
     language = models.CharField(max_length=10, default="en")
     time_zone = models.CharField(max_length=64, default="UTC")
+    group = models.SlugField(
+        max_length=20,
+        default="standard",
+        db_default="standard",
+        db_index=False,
+        help_text="The customer group: whose mark-up is shown.",
+    )
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     registered_at = models.DateTimeField()

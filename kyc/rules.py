@@ -1,5 +1,6 @@
 """The rules about people: pure, without a clock of their own."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -11,11 +12,17 @@ ADULT_YEARS = 18
 OLDEST_YEARS = 120
 FIRST_COOL_OFF = timedelta(minutes=5)
 LONGEST_COOL_OFF = timedelta(hours=24)
+GROUP = re.compile(r"[a-z0-9][a-z0-9_-]{0,19}")
 
 
 def normalised_email(email: str) -> str:
     """Return the one spelling under which an address is stored and looked up."""
     return unicodedata.normalize("NFKC", email).strip().lower()
+
+
+def is_group(name: str) -> bool:
+    """Tell whether a word can name a customer group: small letters, digits, _ and -, at most 20."""
+    return GROUP.fullmatch(name) is not None
 
 
 def age_years(born_on: date, today: date) -> int:

@@ -1,16 +1,25 @@
 """Orders and terms in the operator console."""
 
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from config.core.console import ReadOnlyAdmin, ReasonForm, reasoned_action
 from kyc.models import User
+from quotes.admin.parts import ticks_link
 from trading import services
 from trading.models import BookTerms, Order, PayoutRate, Terms
+
+
+def _in_record(instrument_id: int, at: datetime | None, price: Decimal | None) -> SafeString | str:
+    return "–" if at is None or price is None else ticks_link(instrument_id, at, f"{price.normalize():f}")
 
 
 class RateForm(ReasonForm):
@@ -42,8 +51,19 @@ class OrderAdmin(ReadOnlyAdmin):
     list_select_related = ("customer", "instrument")
     search_fields = ("=id", "=client_id", "=customer__email")
     search_help_text = "An order's id, a client_id, or a customer's e-mail address."
+    readonly_fields = ("entry_in_record", "exit_in_record")
     actions: ClassVar[Any] = ["unpark"]
     actions_detail: ClassVar[Any] = ["unpark"]
+
+    @display(description="Entry in the record")
+    def entry_in_record(self, order: Order) -> SafeString | str:
+        """Lead to the ticks around the entry."""
+        return _in_record(order.instrument_id, order.entry_at, order.entry_price)
+
+    @display(description="Exit in the record")
+    def exit_in_record(self, order: Order) -> SafeString | str:
+        """Lead to the ticks around the exit."""
+        return _in_record(order.instrument_id, order.exit_at, order.exit_price)
 
     @reasoned_action(
         description="Give back to the settlers",

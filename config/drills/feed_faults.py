@@ -331,9 +331,16 @@ class Record:
         return self.ticks[place - 1] if place else None
 
     def entry(self, order: Order) -> Any:
-        """Return the tick an order must have entered at, None without one."""
+        """Return the tick an order must have entered at, None without one.
+
+        Which tick was the latest durable one at acceptance is known from the order alone: one under way then,
+        or stamped by a clock that was put back, may have an earlier instant. It must be a tick, and not late.
+        """
         if order.entry_after is None:
-            return self.last(order.accepted_at)
+            said = (order.entry_at, order.entry_seq, order.entry_price)
+            place = bisect_right(self.times, order.entry_at or order.accepted_at)
+            is_tick = place > 0 and self.ticks[place - 1] == said and said[0] <= order.accepted_at
+            return said if is_tick else None
         place = bisect_right(self.times, order.entry_after)
         found = self.ticks[place] if place < len(self.ticks) else None
         deadline = min(order.entry_after + timedelta(seconds=10), order.expires_at)

@@ -1,5 +1,6 @@
 """Every write about people, one function per use case."""
 
+from kyc.services.groups import set_customer_group
 from kyc.services.operators import (
     accept_invitation,
     change_jurisdiction,
@@ -41,6 +42,7 @@ __all__ = [
     "reset_password",
     "restrict",
     "revoke_family",
+    "set_customer_group",
     "sign_out",
     "sign_out_everywhere",
     "trim_refresh_tokens",

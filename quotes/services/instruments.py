@@ -1,6 +1,7 @@
 """Instruments: made, changed and suspended by operators, through one door that keeps the trail."""
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -13,10 +14,16 @@ from quotes import rules, selectors
 from quotes.errors import InvalidInstrument, ReasonMissing
 from quotes.facts import InstrumentChanged
 from quotes.models import Calendar, Instrument, Watermark
+from quotes.services.sources import known_sources
 
 SECONDS_PER_YEAR = 365 * 24 * 3600
 # With smaller steps many would be none, and a tie or a direction could be guessed from the rounding.
 LEAST_STEP_UNITS = 5
+LEAST_SOURCES = {
+    Instrument.Aggregation.PRIMARY: 1,
+    Instrument.Aggregation.BEST: 2,
+    Instrument.Aggregation.MEDIAN: rules.LEAST_FOR_MEDIAN,
+}
 
 CHANGEABLE = frozenset(
     {
@@ -69,7 +76,7 @@ def create_instrument(
     instrument.save(force_insert=True)
     Watermark.objects.create(instrument=instrument, at=instrument.changed_at)
     audit.record(actor=actor, action="instrument.created", target=instrument, after=_view(instrument))
-    _tell(instrument)
+    tell_instrument(instrument)
     return instrument
 
 
@@ -123,7 +130,7 @@ def _change(
         after={field: after[field] for field in sorted(changed)},
         reason=reason,
     )
-    _tell(locked)
+    tell_instrument(locked)
     return locked
 
 
@@ -156,8 +163,37 @@ def check_instrument(instrument: Instrument) -> None:
             f"{LEAST_STEP_UNITS} the next price can be guessed. Give it more decimals, more volatility or a "
             "longer interval."
         )
+    if instrument.source == rules.SIMULATED and instrument.tick_interval_ms:
+        raise InvalidInstrument("A simulation has its own interval: each of its prices makes a tick.")
     if instrument.source != rules.SIMULATED and not instrument.source_symbol:
         raise InvalidInstrument("Say what the instrument is called at its source.")
+    further = [] if instrument.pk is None else instrument.quotations.values_list("source", flat=True)
+    check_sources(instrument, further)
+
+
+def check_sources(instrument: Instrument, further: Iterable[str]) -> None:
+    """Raise InvalidInstrument unless these sources can make its price by its policy.
+
+    `further` are the sources beside its first. Prices made here and prices of a market outside never mix, and
+    are never merged: whose they are is told to the customer.
+    """
+    codes = [instrument.source, *further]
+    if unknown := set(codes) - known_sources().keys():
+        raise InvalidInstrument(f"There is no source {', '.join(sorted(unknown))}.")
+    if len(set(codes)) < len(codes):
+        raise InvalidInstrument("A source quotes an instrument once.")
+    made_here = rules.MADE_HERE.intersection(codes)
+    if made_here and len(made_here) < len(codes):
+        raise InvalidInstrument("Prices made here and those of a market outside never mix in one instrument.")
+    if rules.SIMULATED in codes[1:]:
+        raise InvalidInstrument("A simulation is the first source of an instrument, or none.")
+    policy = Instrument.Aggregation(instrument.aggregation)
+    if made_here and policy != Instrument.Aggregation.PRIMARY:
+        raise InvalidInstrument("Prices made here are never merged: choose the first source that delivers.")
+    if len(codes) < LEAST_SOURCES[policy]:
+        raise InvalidInstrument(
+            f"The policy {policy} needs {LEAST_SOURCES[policy]} sources; this would be {len(codes)}."
+        )
 
 
 def _view(instrument: Instrument) -> dict[str, Any]:
@@ -169,7 +205,8 @@ def _view(instrument: Instrument) -> dict[str, Any]:
     }
 
 
-def _tell(instrument: Instrument) -> None:
+def tell_instrument(instrument: Instrument) -> None:
+    """Publish what screens show of an instrument, in the transaction that changed it."""
     state = selectors.instrument_by_symbol(instrument.symbol)
     session = state.session
     outbox.publish(

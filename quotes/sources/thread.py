@@ -12,6 +12,10 @@ from quotes.intake import Intake, Subscription
 from quotes.lanes import Connection
 from quotes.sources import Source
 from quotes.sources.binance import BinanceSource
+from quotes.sources.fix import FixSource
+from quotes.sources.json_socket import JsonSource
+from quotes.sources.kraken import KrakenSource
+from quotes.sources.oanda import OandaSource
 from quotes.sources.replay import ReplaySource
 from quotes.sources.simulated import SimulatedSource
 
@@ -23,6 +27,10 @@ MAKERS: dict[str, Maker] = {
     "simulated": lambda intake, _: SimulatedSource(intake),
     "replay": lambda intake, _: ReplaySource(intake, settings.REPLAY_FOLDER, settings.REPLAY_SPEED),
     "binance": BinanceSource,
+    "fix": FixSource,
+    "kraken": KrakenSource,
+    "oanda": OandaSource,
+    "json": JsonSource,
 }
 
 

@@ -8,6 +8,7 @@ from config import dashboard
 from config.core import clock
 from config.core.models import Fact
 from payments.ledger.models import Account, Book, LedgerCheck
+from quotes.models import SourceState
 from tests.cast import browser_for, fund, later
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +65,24 @@ def test_the_house_of_each_book_is_shown_apart(seeded, bob):
     rows = {row.book.code: row for row in dashboard.figures()["books"]}
     assert rows["real-usd"].house == Decimal("250.50")
     assert rows["demo"].house == Decimal("0.00")
+
+
+def test_the_sources_say_how_they_fare_and_an_old_word_counts_for_nothing(seeded, olga):
+    now = clock.now()
+    SourceState.objects.create(source="simulated", state="up", quotes_per_second=8, updated_at=now)
+    SourceState.objects.create(source="kraken", state="down", last_error="refused <b>", updated_at=now)
+    SourceState.objects.create(source="idle-one", state="idle", updated_at=now)
+    with clock.ticking(lambda: now):
+        found = {row.code: (row.word, row.state) for row in dashboard.figures()["sources"]}
+        page = browser_for(olga, verified=True).get("/admin/live/").content.decode()
+    assert found == {"simulated": ("up", "good"), "kraken": ("down", "bad"), "idle-one": ("idle", "plain")}
+    assert "refused &lt;b&gt;" in page
+    assert "8.0/s" in page
+    with clock.ticking(lambda: now + timedelta(seconds=6)):
+        later_on = dashboard.figures()["sources"]
+    assert {row.state for row in later_on} == {"bad"}
+    assert {row.quotes_per_second for row in later_on} == {0.0}
+    assert all(row.word == f"unknown since {now:%H:%M:%S}" for row in later_on)
 
 
 def test_it_costs_the_same_however_much_there_is(seeded, olga, django_assert_max_num_queries):

@@ -192,7 +192,9 @@ def test_an_operator_makes_an_instrument(eurusd: Instrument, olga: Any) -> None:
         "symbol": "GBPUSD", "name": "GBP/USD", "instrument_class": "fx", "price_decimals": "5",
         "calendar": "always", "is_listed": "on", "max_quote_age_ms": "5000", "max_source_lag_ms": "2000",
         "tick_interval_ms": "0", "source": "replay", "source_symbol": "gbpusd.csv.gz", "max_spread": "0.01",
-        "max_jump": "0.002", "simulated_interval_ms": "500", "reason": "asked for",
+        "max_jump": "0.002", "simulated_interval_ms": "500", "aggregation": "primary",
+        "max_source_age_ms": "5000", "fail_over_after_ms": "3000", "fail_back_after_ms": "30000",
+        "reason": "asked for",
     }  # fmt: skip
     done = console.post(reverse("admin:quotes_instrument_add"), values)
     assert done.status_code == 302

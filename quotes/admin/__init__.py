@@ -1,0 +1,26 @@
+"""The console's pages about the market."""
+
+from quotes.admin.calendars import CalendarAdmin
+from quotes.admin.instruments import InstrumentAdmin, MarkUpAdmin
+from quotes.admin.record import (
+    CandleCheckAdmin,
+    GapAdmin,
+    RecordDayAdmin,
+    RecordPartAdmin,
+    SimulationHourAdmin,
+)
+from quotes.admin.sources import FixRejectAdmin, SourceAdmin, SourceStateAdmin
+
+__all__ = [
+    "CalendarAdmin",
+    "CandleCheckAdmin",
+    "FixRejectAdmin",
+    "GapAdmin",
+    "InstrumentAdmin",
+    "MarkUpAdmin",
+    "RecordDayAdmin",
+    "RecordPartAdmin",
+    "SimulationHourAdmin",
+    "SourceAdmin",
+    "SourceStateAdmin",
+]

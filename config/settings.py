@@ -240,7 +240,7 @@ REPLAY_FOLDER = env.folder("REPLAY_FOLDER", DATA_DIR / "recordings")
 REPLAY_SPEED = env.number("REPLAY_SPEED", 1, 0, 1000)
 TICK_RETENTION_DAYS = env.number("TICK_RETENTION_DAYS", 30, 1)
 
-# Where closed days go: a folder, or s3://bucket/prefix (S3_ENDPOINT_URL for another than Amazon's), whose keys
+# Where closed days go: a folder, or s3://bucket/prefix (S3_ENDPOINT_URL: another than Amazon's), whose keys
 # are the secrets archive-key-id and archive-key.
 ARCHIVE_URL = env.text("ARCHIVE_URL", str(DATA_DIR / "archive"))
 S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")

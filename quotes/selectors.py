@@ -144,7 +144,7 @@ def mark_ups() -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
 
 
 def displayed_quote(state: InstrumentState, group: str) -> rules.Quote | None:
-    """Return the newest bid and ask as a customer group sees them; without a mark-up of its own, as all do."""
+    """Return the newest bid and ask as a customer group sees them; without its own mark-up, as all do."""
     quote = state.quote
     if quote is None:
         return None

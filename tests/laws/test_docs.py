@@ -194,7 +194,8 @@ def test_every_requirement_is_pinned_and_decided() -> None:
     assert loose == []
     entries = section("DECISIONS.md", "Runtime") + section("DECISIONS.md", "Development")
     heads = [line.split(":", 1)[0] for line in entries.splitlines() if line.startswith("- ")]
-    named = {name for head in heads for name in re.findall(r"`([\w-]+)`", head)} - {"binary", "dependency", "server"}
+    extras = {"binary", "dependency", "server"}
+    named = {name for head in heads for name in re.findall(r"`([\w-]+)`", head)} - extras
     assert named == requirements()
 
 

@@ -27,6 +27,8 @@ class SourceHealth:
         self.last_quote_at: datetime | None = None
         self.last_sign_at: datetime | None = None
         self.lag_ms: int | None = None
+        # How long its connection may say nothing.
+        self.silence = SILENT_AFTER
         # What was said that belongs to no instrument asked for.
         self.ignored: Counter[str] = Counter()
         self._offsets: deque[int] = deque(maxlen=MOST_OFFSETS)
@@ -62,7 +64,7 @@ class SourceHealth:
     def state_at(self, now: datetime, quotes: dict[str, Any]) -> SourceState:
         """Return what operators are shown of it now; `quotes` counts by symbol what it delivered."""
         silent = None if self.last_sign_at is None else now - self.last_sign_at
-        is_silent = self.state == "up" and silent is not None and silent > SILENT_AFTER
+        is_silent = self.state == "up" and silent is not None and silent > max(SILENT_AFTER, self.silence)
         return SourceState(
             source=self.code,
             state="silent" if is_silent else self.state,

@@ -151,7 +151,7 @@ class Intake:
             link.stalled_at = now if link.is_pinged else None
         link.sign = now
         if health := self._health.get(link.source):
-            health.last_sign_at, health.lag_ms = now, link.lag_ms
+            health.last_sign_at, health.lag_ms, health.silence = now, link.lag_ms, link.silence
         return now
 
     def _cut(self, link: Link) -> None:

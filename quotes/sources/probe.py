@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,9 @@ from config.core.errors import Invalid
 from quotes.errors import InvalidSource
 from quotes.intake import Intake, Link, Subscription
 from quotes.lanes import Connection
+from quotes.models import Source, SourceState
 from quotes.rules import MADE_HERE, Quote
-from quotes.sources import Source
+from quotes.sources import Source as Adapter
 from quotes.sources.thread import MAKERS
 
 LONGEST_SECONDS = 300
@@ -25,6 +26,8 @@ MOST_SYMBOLS = 100
 CLOSING_SECONDS = 3.0
 TELL_SECONDS = 1.0
 LOOK_SECONDS = 0.02
+# A feed says every second how its sources fare.
+FORGOTTEN_AFTER = timedelta(seconds=15)
 
 
 @dataclass
@@ -143,10 +146,15 @@ def probe(
     """Connect, ask for the symbols as the source calls them, and return what came within so many seconds.
 
     It ends earlier where the first connection fails. `tell` is called about every second meanwhile. The
-    record is not touched. Raises InvalidSource before anything is opened, and Invalid for symbols or seconds
-    that are none or too many.
+    record is not touched. Raises InvalidSource before anything is opened, also for a FIX session in use, and
+    Invalid for symbols or seconds that are none or too many.
     """
     check_options(connection)
+    if connection.kind == Source.Kind.FIX and _is_in_use(connection.code):
+        raise InvalidSource(
+            f"{connection.code} is connected, and a second connection would take its session's numbers. "
+            "Disable it first."
+        )
     wanted = list(dict.fromkeys(filter(None, map(str.strip, symbols))))
     if not 0 < len(wanted) <= MOST_SYMBOLS:
         raise Invalid(f"A probe needs one to {MOST_SYMBOLS} symbols.")
@@ -169,6 +177,11 @@ def probe(
     return report
 
 
+def _is_in_use(code: str) -> bool:
+    recently = clock.now() - FORGOTTEN_AFTER
+    return SourceState.objects.filter(source=code, updated_at__gt=recently).exclude(state="idle").exists()
+
+
 async def _try(connection: Connection, symbols: list[str], seconds: float, heard: Listening) -> None:
     hidden: Callable[[str], str] = str
     try:
@@ -180,7 +193,7 @@ async def _try(connection: Connection, symbols: list[str], seconds: float, heard
         heard.broke = hidden(f"{type(error).__name__}: {error}")
 
 
-async def _run(source: Source, seconds: float, heard: Listening) -> None:
+async def _run(source: Adapter, seconds: float, heard: Listening) -> None:
     running = asyncio.ensure_future(source.run())
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -24,7 +24,7 @@ def test_feed_faults_change_no_outcome() -> None:
 
 @opens_days
 def test_feed_faults_are_seen_where_ticks_count_in_the_order_of_their_arrival() -> None:
-    assert feed_faults.run(seed=1, dose=700, sabotage=True)["broken"] != []
+    assert feed_faults.run(seed=1, dose=1_000, sabotage=True)["broken"] != []
 
 
 @pytest.mark.long

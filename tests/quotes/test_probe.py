@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from config.core import clock
 from config.core.errors import Invalid
 from quotes.errors import InvalidSource
 from quotes.intake import Intake, Link, Subscription
@@ -274,3 +275,13 @@ def test_the_command_refuses_in_words(bitcoin: Instrument) -> None:
         tried("oanda", "--symbols", "EUR/USD")
     with pytest.raises(CommandError, match="simulated is nothing to connect to"):
         tried("simulated", "--symbols", "X")
+
+
+@pytest.mark.django_db
+def test_a_fix_session_in_use_is_not_probed() -> None:
+    options = {"sender": "US", "target": "THEM"}
+    connection = Connection("broker", "fix", "127.0.0.1:1", options=options)
+    SourceState.objects.create(source="broker", state="up", updated_at=clock.now())
+    with pytest.raises(InvalidSource) as refused:
+        probe(connection, ["EUR/USD"], 0.1)
+    assert "Disable it first" in refused.value.detail

@@ -146,17 +146,20 @@ class Stubborn(Broken):
         self.enough.wait(20)
 
 
+@pytest.mark.django_db
 def test_a_mistake_of_the_adapter_is_reported(monkeypatch) -> None:
     monkeypatch.setitem(MAKERS, "fix", Broken)
     report = probe(Connection("feed", "fix"), ["X"], 300)
     assert (report.error, report.quotes) == ("ZeroDivisionError: by nothing", 0)
 
 
+@pytest.mark.django_db
 def test_an_adapter_that_cannot_even_be_made_is_reported(monkeypatch) -> None:
     monkeypatch.setitem(MAKERS, "fix", lambda intake, connection: 1 / 0)
     assert probe(Connection("feed", "fix"), ["X"], 300).error == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.django_db
 def test_whoever_waits_is_let_go_even_if_the_adapter_does_not_end(monkeypatch) -> None:
     monkeypatch.setitem(MAKERS, "fix", Stubborn)
     monkeypatch.setattr(probing, "CLOSING_SECONDS", 0.2)

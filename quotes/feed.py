@@ -16,7 +16,7 @@ from quotes.errors import Deposed, PartitionMissing
 from quotes.intake import INSTANT, Collected, Counts, Intake, Subscription, subscription_of
 from quotes.lanes import Connection
 from quotes.live import LivePrices
-from quotes.models import Gap, Instrument
+from quotes.models import Gap, Instrument, Watermark
 from quotes.rules import LIVE_FRAMES
 from quotes.services import Appended, Stretch
 from quotes.sources.thread import SourceThread
@@ -58,6 +58,12 @@ class Sources(Protocol):
 
     def stop(self) -> None:
         """End every source."""
+
+
+def _changed(before: Iterable[Connection], now: Iterable[Connection]) -> set[str]:
+    """Name the sources that were configured before and are configured differently now."""
+    known = {each.code: each for each in before}
+    return {each.code for each in now if each.code in known and each != known[each.code]}
 
 
 class Feed:
@@ -128,6 +134,9 @@ class Feed:
             for frame in LIVE_FRAMES:
                 if bar := selectors.newest_candle(row.pk, frame):
                     self._live.know(row.symbol, frame, bar)
+        # What was received under the settings of before is written under them.
+        self.flush()
+        self.intake.part(_changed(self._connections, connections))
         self._subscriptions = subscriptions
         self.intake.follow(subscriptions.values(), {row.symbol: row.watermark.last_price for row in added})
         self._connections = connections
@@ -168,7 +177,8 @@ class Feed:
     def _write(self) -> dict[int, Appended]:
         for instrument_id, each in self._unwritten.items():
             recorded = self._recorded[instrument_id]
-            if each.stretch.ticks and recorded not in ("", each.stretch.source):
+            is_other = each.must_part or recorded not in ("", each.stretch.source)
+            if each.stretch.ticks and recorded and is_other:
                 self._part_sources(instrument_id, each.stretch.ticks[0][0])
             elif each.resumes_at is not None:
                 self._record_pause(instrument_id, each.resumes_at)
@@ -206,9 +216,12 @@ class Feed:
         """Record that another source's prices follow: nothing is decided from one's to the other's."""
         # A gap has a length: a first tick right behind the watermark falls into it.
         ends_at = max(first_at - INSTANT, self._marks[instrument_id] + INSTANT)
-        self._record_gap(instrument_id, ends_at, Gap.Reason.SOURCE_CHANGED)
+        if not self._record_gap(instrument_id, ends_at, Gap.Reason.SOURCE_CHANGED):
+            # A settler has given the stretch up already; behind that the change is recorded all the same.
+            stands_at = Watermark.objects.values_list("at", flat=True).get(instrument_id=instrument_id)
+            self._record_gap(instrument_id, stands_at + INSTANT, Gap.Reason.SOURCE_CHANGED)
 
-    def _record_gap(self, instrument_id: int, ends_at: datetime, reason: Gap.Reason) -> None:
+    def _record_gap(self, instrument_id: int, ends_at: datetime, reason: Gap.Reason) -> bool:
         gap = services.record_gap(
             instrument_id=instrument_id, ends_at=ends_at, reason=reason, epoch=self._epoch
         )
@@ -216,6 +229,7 @@ class Feed:
             symbol, seconds = self._symbols[instrument_id], (gap.ends_at - gap.starts_at).total_seconds()
             GAPS.labels(symbol, reason).inc()
             log.warning("gap recorded", symbol=symbol, reason=reason, seconds=seconds)
+        return gap is not None
 
     # --- around it ------------------------------------------------------------------------------------
 

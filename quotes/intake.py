@@ -1,7 +1,7 @@
 """Where the sources' quotes come in, held until the feed writes their ticks. Safe between threads."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -56,10 +56,14 @@ def subscription_of(row: Instrument) -> Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A stretch to write; `resumes_at` is the first instant after a pause in which nothing was received."""
+    """A stretch to write; `resumes_at` is the first instant after a pause in which nothing was received.
+
+    `must_part`: its ticks do not compare with what was recorded before, whatever their label.
+    """
 
     stretch: Stretch
     resumes_at: datetime | None
+    must_part: bool = False
 
 
 class Intake:
@@ -111,6 +115,20 @@ class Intake:
             lane = self.lanes.get(symbol)
             return lane is not None and lane.take(bid, ask, at, link, is_made_here=is_made_here)
 
+    def withdraw(self, symbol: str, link: Link) -> None:
+        """Note that a source has no price of an instrument any more: its last quote counts no longer."""
+        with self._lock:
+            self._sign(link)
+            if (lane := self.lanes.get(symbol)) is not None:
+                lane.withdraw(link)
+
+    def part(self, sources: Collection[str]) -> None:
+        """Begin anew wherever one of these sources quotes: what it delivers now may be something else."""
+        with self._lock:
+            for lane in self.lanes.values():
+                if not lane.quoters.keys().isdisjoint(sources):
+                    lane.part()
+
     def alive(self, link: Link) -> None:
         """Note a sign of life: a frame, a heartbeat, the answer to a ping."""
         with self._lock:
@@ -121,10 +139,13 @@ class Intake:
         with self._lock:
             link.asked_at = clock.now()
 
-    def answer(self, link: Link) -> None:
-        """Note the answer to the ping under way: a sign of life that measures the lag, and ends a stall."""
+    def answer(self, link: Link, *, is_sign: bool = True) -> None:
+        """Note the answer to the ping under way: a sign of life that measures the lag, and ends a stall.
+
+        Without `is_sign` it proves the line alone: what stands before a service may answer for a dead one.
+        """
         with self._lock:
-            now, asked_at = self._sign(link), link.asked_at
+            now, asked_at = self._sign(link) if is_sign else self._look(link), link.asked_at
             if asked_at is None:
                 return
             link.asked_at, link.lag_ms = None, round((now - asked_at) / MILLISECOND)
@@ -144,12 +165,15 @@ class Intake:
             for lane in self.lanes.values():
                 lane.move(old, new)
 
-    def _sign(self, link: Link) -> datetime:
+    def _look(self, link: Link) -> datetime:
         now = clock.now()
         if link.is_silent(now):
             self._cut(link)
             link.stalled_at = now if link.is_pinged else None
-        link.sign = now
+        return now
+
+    def _sign(self, link: Link) -> datetime:
+        link.sign = now = self._look(link)
         if health := self._health.get(link.source):
             health.last_sign_at, health.lag_ms, health.silence = now, link.lag_ms, link.silence
         return now
@@ -214,6 +238,8 @@ class Intake:
                 lane.stamped = until
                 lag = None if sign is None else lane.lag(now)
                 stretch = Stretch(until, lane.ticks, lane.label, lag, lane.quote)
-                collected[lane.subscription.instrument_id] = Collected(stretch, lane.resumes_at)
+                parts = lane.must_part and bool(lane.ticks)
+                collected[lane.subscription.instrument_id] = Collected(stretch, lane.resumes_at, parts)
+                lane.must_part = lane.must_part and not parts
                 lane.ticks, lane.resumes_at = [], None
         return collected

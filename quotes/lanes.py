@@ -115,33 +115,35 @@ class Quoter:
         self.at = self.up_since = BEGINNING
         # Quotes of unknown age, dropped.
         self.stalled = 0
-        self.follow(subscription)
-
-    def follow(self, subscription: Subscription) -> None:
-        """Take over changed limits; the counts begin anew."""
         self.filter = QuoteFilter(subscription.max_spread, subscription.max_jump)
+
+    def lose(self) -> None:
+        """Forget what it said: its line is cut, or it has taken its price back."""
+        self.link = self.quote = None
 
 
 class Lane:
     """Merges what the sources of one instrument quote into ticks, by the instrument's policy.
 
     `primary`: the first source by rank that delivers; `best`: best bid and ask of all that are fresh;
-    `median`: of at least three that are fresh. `label` names whose prices the ticks are: the source, or with
-    several together the policy.
+    `median`: of at least three that are fresh. `makers` made the last price; `label` names whose prices the
+    ticks are: the source, or with several together the policy.
     """
 
     __slots__ = (
         "_age",
         "_fail_back",
         "_fail_over",
+        "_needed",
         "_unit",
-        "active",
         "began_at",
         "held",
         "held_until",
         "is_live",
         "label",
         "last_price",
+        "makers",
+        "must_part",
         "passed_over",
         "quote",
         "quoters",
@@ -156,12 +158,16 @@ class Lane:
         self.ticks: list[tuple[datetime, Decimal]] = []
         self.stamped = self.held_until = BEGINNING
         self.quoters: dict[str, Quoter] = {}
-        self.active: Quoter | None = None
+        self.makers: list[Quoter] = []
         self.began_at: datetime | None = None
+        # Whether prices up to now are known; while it is not, the watermark stands.
         self.is_live = False
+        # What follows does not compare with what was recorded before.
+        self.must_part = False
         self.label = ""
         self.resumes_at: datetime | None = None
-        self.held: Decimal | None = None
+        self.held: tuple[Decimal, Quote] | None = None
+        # Of the newest tick.
         self.quote: Quote | None = None
         self.last_price: Decimal | None = None
         # Quotes that counted and made no tick, because another source made the price.
@@ -170,25 +176,41 @@ class Lane:
 
     def follow(self, subscription: Subscription) -> None:
         """Take over changed settings; with other sources or another policy begin anew."""
-        feeds = [(each.source, each.source_symbol) for each in subscription.by_source()]
-        known = [(each.source, each.source_symbol) for each in self.subscription.by_source()]
-        is_other = feeds != known or subscription.aggregation != self.subscription.aggregation
-        if is_other:
-            self.active = self.held = self.resumes_at = self.quote = self.began_at = None
-            self.is_live = False
-            self.ticks = []
-        if is_other or not self.quoters:
-            self.quoters = {
-                source: Quoter(source, rank, subscription) for rank, (source, _) in enumerate(feeds)
-            }
-        else:
-            for quoter in self.quoters.values():
-                quoter.follow(subscription)
+        before = self.subscription
+        feeds = {each.source: each.source_symbol for each in subscription.by_source()}
+        known = {each.source: each.source_symbol for each in before.by_source()}
+        if any(feeds[source] != known[source] for source in feeds.keys() & known.keys()):
+            self.part()  # one of its sources now quotes something else
+        if list(feeds) != list(known) or subscription.aggregation != before.aggregation:
+            self._begin_anew()
+        if not self.quoters or list(feeds.items()) != list(known.items()):
+            self.quoters = {source: Quoter(source, rank, subscription) for rank, source in enumerate(feeds)}
+        for quoter in self.quoters.values():
+            quoter.filter.limit(subscription.max_spread, subscription.max_jump)
+        if subscription.tick_interval_ms != before.tick_interval_ms:
+            self.held = None
         self.subscription = subscription
         self._unit = Decimal(1).scaleb(-subscription.price_decimals)
+        self._needed = LEAST_FOR_MEDIAN if subscription.aggregation == "median" else 1
         self._age = timedelta(milliseconds=subscription.max_source_age_ms)
         self._fail_over = timedelta(milliseconds=subscription.fail_over_after_ms)
         self._fail_back = timedelta(milliseconds=subscription.fail_back_after_ms)
+
+    def part(self) -> None:
+        """Record that what follows does not compare with what was before: nothing is decided across it.
+
+        What waits to be written goes with it; the gap that is recorded covers it.
+        """
+        self._begin_anew()
+        self.must_part, self.ticks = True, []
+        for quoter in self.quoters.values():
+            quoter.lose()
+            quoter.filter.forget()
+
+    def _begin_anew(self) -> None:
+        # What waits to be written stays, under its label: it was here before the change.
+        self.makers, self.held, self.quote, self.began_at = [], None, None, None
+        self.is_live = False
 
     # --- what sources say -----------------------------------------------------------------------------
 
@@ -202,15 +224,13 @@ class Lane:
         if link.stalled_at is not None:
             quoter.stalled += 1
             return False
-        if quoter.link is None:
-            quoter.filter.forget()
-        if quoter.link is None or at - quoter.at > self._fail_over:
-            quoter.up_since = at
         quote = Quote(bid, ask)
         if is_made_here:
             quoter.filter.accepted += 1
         elif not quoter.filter.accepts(quote, at, self._others(quoter, at)):
             return False
+        if quoter.link is None:
+            quoter.up_since = at
         quoter.link, quoter.quote, quoter.at = link, quote, at
         merged = self._merged(quoter, at)
         if merged is None:
@@ -222,8 +242,8 @@ class Lane:
             return False
         if not self.is_live:
             self.is_live, self.resumes_at = True, at
-        self.quote, self.last_price = merged, price
-        self._make_tick(price, at)
+        self.last_price = price
+        self._make_tick(price, merged, at)
         return True
 
     def _quoter(self, link: Link) -> Quoter | None:
@@ -246,70 +266,87 @@ class Lane:
         policy = self.subscription.aggregation
         if policy == "primary":
             return quoter.quote if self._makes_price(quoter, at) else None
-        fresh = [each.quote for each in self._fresh(at) if each.quote is not None]
-        self.label = policy
-        if policy == "best":
-            return best_of(fresh, self._unit)
-        return median_of(fresh, self._unit) if len(fresh) >= LEAST_FOR_MEDIAN else None
+        makers = list(self._fresh(at))
+        if len(makers) < self._needed:
+            # The market has moved, and too few say where to: from here on no price is known.
+            self._stop()
+            return None
+        if not self._is_free_for(policy):
+            return None
+        self.makers, self.label = makers, policy
+        quotes = [each.quote for each in makers if each.quote is not None]
+        return best_of(quotes, self._unit) if policy == "best" else median_of(quotes, self._unit)
+
+    def _is_free_for(self, label: str) -> bool:
+        """Tell whether ticks of this label may follow: a batch to be written has one."""
+        return not self.ticks or self.label == label
 
     def _makes_price(self, quoter: Quoter, at: datetime) -> bool:
         """Tell whether this source makes the price, and let it take over where its turn has come.
 
-        Where ticks of the other wait to be written, it takes over with its next quote: a batch has one
-        source.
+        Where ticks of the other wait to be written, it takes over with its next quote.
         """
-        active = self.active
+        active = self.makers[0] if self.makers else None
         if active is quoter:
             return True
         self.began_at = self.began_at or at
-        may = (active is None and (quoter.rank == 0 or at - self.began_at > self._fail_over)) or (
-            active is not None and self._may_follow(quoter, active, at)
-        )
-        if not may or (active is not None and (self.ticks or self.held is not None)):
+        if active is None:
+            may = quoter.rank == 0 or at - self.began_at > self._fail_over
+        else:
+            may = self._may_follow(quoter, active, at)
+        if not may or not self._is_free_for(quoter.source):
             return False
-        self.active, self.label = quoter, quoter.source
+        self.makers, self.label = [quoter], quoter.source
         if active is not None:
-            self.resumes_at, self.is_live = at, True
+            # What is held is of the other, which has said nothing since.
+            self.held, self.resumes_at, self.is_live = None, at, True
         return True
 
     def _may_follow(self, quoter: Quoter, active: Quoter, at: datetime) -> bool:
-        return (
-            active.link is None
-            # A source that beats rarely is not silent between its beats.
-            or at - active.link.sign > max(self._fail_over, active.link.silence)
-            or (quoter.rank < active.rank and at - quoter.up_since >= self._fail_back)
-        )
+        if active.link is None or active.quote is None or quoter.quote is None:
+            return True
+        # A source that beats rarely is not silent between its beats.
+        is_silent = at - active.link.sign > max(self._fail_over, active.link.silence)
+        is_better = quoter.rank < active.rank and at - quoter.up_since >= self._fail_back
+        # Its line stands, but it has long not quoted this instrument, and the market is elsewhere.
+        apart = quoter.quote.bid > active.quote.ask or quoter.quote.ask < active.quote.bid
+        return is_silent or is_better or (apart and at - active.at > self._fail_back)
 
     # --- what is known --------------------------------------------------------------------------------
 
     def sign(self) -> datetime | None:
-        """Return the instant up to which the prices are all here, None when that is not known."""
-        policy = self.subscription.aggregation
-        if policy == "primary":
-            return self.active.link.sign if self.active is not None and self.active.link is not None else None
-        signs = sorted((each.link.sign for each in self.quoters.values() if each.link), reverse=True)
-        needed = 1 if policy == "best" else LEAST_FOR_MEDIAN
-        return signs[needed - 1] if len(signs) >= needed else None
+        """Return the instant up to which the prices are all here, None when that is not known.
+
+        Those who made the last price count: of `primary` and `best` one is enough, of `median` three.
+        """
+        signs = sorted((each.link.sign for each in self.makers if each.link is not None), reverse=True)
+        return signs[self._needed - 1] if len(signs) >= self._needed else None
 
     def lag(self, now: datetime) -> int | None:
-        """Return the lag of whoever makes the price; of several the smallest that is enough of them."""
-        if self.subscription.aggregation == "primary":
-            link = self.active.link if self.active is not None else None
-            return None if link is None else link.lag(now)
-        lags = sorted(
-            lag for each in self.quoters.values() if each.link and (lag := each.link.lag(now)) is not None
-        )
-        needed = 1 if self.subscription.aggregation == "best" else LEAST_FOR_MEDIAN
-        return lags[needed - 1] if len(lags) >= needed else None
+        """Return the largest lag among those who made the last price; None where none is known."""
+        lags = [each.link.lag(now) for each in self.makers if each.link is not None]
+        return max((lag for lag in lags if lag is not None), default=None)
 
     def cut(self, link: Link) -> None:
         """Forget a connection; without enough others nothing is known from here on."""
         for quoter in self.quoters.values():
             if quoter.link is link:
-                quoter.link = quoter.quote = None
-        if self.is_live and self.sign() is None:
-            # What is held would move the watermark of a line that says nothing any more.
-            self.is_live, self.held = False, None
+                quoter.lose()
+        self._check()
+
+    def withdraw(self, link: Link) -> None:
+        """Forget the quote of a source that has taken it back."""
+        if (quoter := self._quoter(link)) is not None:
+            quoter.lose()
+        self._check()
+
+    def _check(self) -> None:
+        if self.sign() is None:
+            self._stop()
+
+    def _stop(self) -> None:
+        # What is held would move the watermark of a line that says nothing any more.
+        self.is_live, self.held = False, None
 
     def move(self, old: Link, new: Link) -> None:
         """Let a connection go on where another ends that it overlaps."""
@@ -319,17 +356,17 @@ class Lane:
 
     # --- ticks ----------------------------------------------------------------------------------------
 
-    def _make_tick(self, price: Decimal, at: datetime) -> None:
+    def _make_tick(self, price: Decimal, quote: Quote, at: datetime) -> None:
         """Make a tick of a price, or hold it until its interval ends."""
         interval_ms = self.subscription.tick_interval_ms
         if not interval_ms:
-            self._stamp(price, at)
+            self._stamp(price, quote, at)
             return
         self.release(at)
         if self.held is None:
             interval = timedelta(milliseconds=interval_ms)
             self.held_until = at - (at - BEGINNING) % interval + interval
-        self.held = price
+        self.held = price, quote
 
     def is_due(self, at: datetime) -> bool:
         """Tell whether the interval of the price held had ended at an instant."""
@@ -338,14 +375,14 @@ class Lane:
     def release(self, at: datetime) -> None:
         """Make a tick of the last price of an interval that has ended."""
         if self.held is not None and self.is_due(at):
-            self._stamp(self.held, at)
+            self._stamp(*self.held, at)
             self.held = None
 
-    def _stamp(self, price: Decimal, at: datetime) -> None:
+    def _stamp(self, price: Decimal, quote: Quote, at: datetime) -> None:
         if len(self.ticks) >= MOST_HELD:
             self.ticks.clear()
             self.resumes_at = at
         if at <= self.stamped:
             at = self.stamped + INSTANT
-        self.stamped = at
+        self.stamped, self.quote = at, quote
         self.ticks.append((at, price))

@@ -11,8 +11,13 @@ from quotes.rules.hours import BEGINNING
 CONFIRM_WITHIN = timedelta(seconds=2)
 FORGET_AFTER = timedelta(seconds=60)
 LEAST_FOR_MEDIAN = 3
+# What the record's columns hold; a price beyond it is no price.
+LARGEST_PRICE = Decimal(10) ** 11
 # The customer group of whoever is in no other.
 STANDARD = "standard"
+
+
+REASONS = ("out_of_range", "non_positive", "crossed", "spread", "jump")
 
 
 class Quote(NamedTuple):
@@ -30,21 +35,26 @@ class Quote(NamedTuple):
 class QuoteFilter:
     """Decides which quotes of one source count, and keeps count of the others by reason.
 
-    Dropped: `non_positive`, `crossed` (bid above ask), `spread` (wider than `max_spread` of the mid), `jump`
-    (farther than `max_jump` from the last accepted mid, unless another source stands that near to it, the
-    next quote within CONFIRM_WITHIN lies that near to it, or nothing was accepted for FORGET_AFTER).
+    Dropped: `out_of_range` (no number, or not below LARGEST_PRICE), `non_positive`, `crossed` (bid above
+    ask), `spread` (wider than `max_spread` of the mid), `jump` (farther than `max_jump` from the last
+    accepted mid, unless another source stands that near to it, the next quote within CONFIRM_WITHIN lies
+    that near to it, or nothing was accepted for FORGET_AFTER).
     """
 
     __slots__ = ("_held", "_last", "_last_at", "_max_jump", "_max_spread", "accepted", "dropped")
 
     def __init__(self, max_spread: Decimal, max_jump: Decimal) -> None:
-        self._max_spread, self._max_jump = max_spread, max_jump
+        self.limit(max_spread, max_jump)
         self.accepted = 0
-        self.dropped: dict[str, int] = {"non_positive": 0, "crossed": 0, "spread": 0, "jump": 0}
+        self.dropped: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.forget()
 
+    def limit(self, max_spread: Decimal, max_jump: Decimal) -> None:
+        """Take over other limits; what was seen is remembered."""
+        self._max_spread, self._max_jump = max_spread, max_jump
+
     def forget(self) -> None:
-        """Start anew, as after a reconnect: the next quote is compared with nothing."""
+        """Start anew: the next quote is compared with nothing."""
         self._last: Decimal | None = None
         self._last_at = BEGINNING
         self._held: tuple[datetime, Decimal] | None = None
@@ -52,6 +62,8 @@ class QuoteFilter:
     def accepts(self, quote: Quote, at: datetime, others: Iterable[Decimal] = ()) -> bool:
         """Tell whether a quote counts; `others` are the mids at which other sources stand."""
         bid, ask = quote
+        if not (bid.is_finite() and ask.is_finite() and bid < LARGEST_PRICE and ask < LARGEST_PRICE):
+            return self._drop("out_of_range")
         if bid <= 0 or ask <= 0:
             return self._drop("non_positive")
         if bid > ask:

@@ -101,9 +101,9 @@ class Listening(Intake):
         self._lag_ms = link.lag_ms
         super().alive(link)
 
-    def answer(self, link: Link) -> None:
+    def answer(self, link: Link, *, is_sign: bool = True) -> None:
         """Remember a sign of life that measures the lag."""
-        super().answer(link)
+        super().answer(link, is_sign=is_sign)
         self._heartbeats += 1
         self._lag_ms = link.lag_ms
 

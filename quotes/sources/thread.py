@@ -89,9 +89,11 @@ class SourceThread:
         while True:
             try:
                 await source.run()
-            except Exception as error:  # a failing source must not take the others with it
-                self._intake.health(source.name).failed(error)
-                log.exception("source failed", source=source.name)
+            except Exception as error:  # noqa: BLE001 - a failing source must not take the others with it
+                hidden = getattr(source, "hidden", str)
+                said = hidden(f"{type(error).__name__}: {error}")
+                self._intake.health(source.name).failed(said)
+                log.error("source failed", source=source.name, error=said)
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _cancel(self) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from quotes.rules import Quote, QuoteFilter, mid_price
+from quotes.rules import REASONS, Quote, QuoteFilter, mid_price
 from tests.quotes.market import at, recording, rows_of
 
 
@@ -40,13 +40,16 @@ def test_the_price_is_the_mid_rounded_half_even(bid: str, ask: str, decimals: in
         ("1.1", "0", "non_positive"),
         ("1.10002", "1.10001", "crossed"),
         ("1.0", "1.02", "spread"),
+        ("100000000000", "100000000000.1", "out_of_range"),
+        ("NaN", "1.1", "out_of_range"),
+        ("1.1", "Infinity", "out_of_range"),
     ],
 )
 def test_what_cannot_be_is_dropped_and_counted(bid: str, ask: str, reason: str) -> None:
     checked = quote_filter()
     assert not accepts(checked, Decimal(bid), Decimal(ask), 0)
     assert checked.accepted == 0
-    assert checked.dropped == {"non_positive": 0, "crossed": 0, "spread": 0, "jump": 0, reason: 1}
+    assert checked.dropped == {**dict.fromkeys(REASONS, 0), reason: 1}
 
 
 def taken(checked: QuoteFilter, price: str, seconds: float) -> bool:

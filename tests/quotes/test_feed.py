@@ -18,9 +18,9 @@ from quotes.errors import Deposed
 from quotes.feed import Feed
 from quotes.intake import Link
 from quotes.live import LivePrices
-from quotes.models import Gap, Instrument, Tick, Watermark
+from quotes.models import Gap, Instrument, Source, Tick, Watermark
 from quotes.rules import Bar
-from quotes.services import Appended, change_instrument, drop_day, take_over
+from quotes.services import Appended, change_instrument, drop_day, record_gap, take_over
 from tests.cast import olga  # noqa: F401
 from tests.quotes.market import Clock, at, instrument
 
@@ -199,7 +199,7 @@ def test_another_source_is_parted_from_the_one_before_by_a_gap(
     give(feed, theirs)
     feed.step()
     noon.move(0.5)
-    give(feed, theirs, "1.10001")  # not written yet: it goes with its source
+    give(feed, theirs, "1.10001")
     change_instrument(instrument=eurusd, actor=olga, reason="live", source="binance", source_symbol="eurusdt")
     feed._reload_at = 0
     feed.step()
@@ -210,10 +210,64 @@ def test_another_source_is_parted_from_the_one_before_by_a_gap(
     noon.move(0.1)
     give(feed, Link(timedelta(seconds=10), source="binance"), "1.20001")
     feed.step()
-    assert gaps() == [(at(0), at(0.6) - timedelta(microseconds=1), "source_changed")]
+    assert gaps() == [(at(0.5), at(0.6) - timedelta(microseconds=1), "source_changed")]
     prices = Tick.objects.order_by("seq").values_list("price", flat=True)
-    assert [f"{price:.5f}" for price in prices] == ["1.10000", "1.20000", "1.20001"]
+    assert [f"{price:.5f}" for price in prices] == ["1.10000", "1.10001", "1.20000", "1.20001"]
     assert Watermark.objects.get().source == "binance"
+
+
+def test_another_symbol_at_the_same_source_is_parted(
+    feed: Feed,
+    eurusd: Instrument,
+    noon: Clock,
+    olga: Any,  # noqa: F811
+) -> None:
+    feed.take_over()
+    theirs = Link(timedelta(seconds=10), source="replay")
+    give(feed, theirs)
+    feed.step()
+    change_instrument(instrument=eurusd, actor=olga, reason="another file", source_symbol="other.csv.gz")
+    noon.move(0.2)
+    feed._reload_at = 0
+    feed.step()
+    give(feed, theirs, "1.30000")
+    feed.step()
+    assert gaps() == [(at(0), at(0.2) - timedelta(microseconds=1), "source_changed")]
+
+
+def test_a_source_that_is_configured_anew_is_parted(feed: Feed, eurusd: Instrument, noon: Clock) -> None:
+    row = Source.objects.create(code="replay", kind="replay", name="Recording", changed_at=noon())
+    feed.take_over()
+    theirs = Link(timedelta(seconds=10), source="replay")
+    give(feed, theirs)
+    feed.step()
+    noon.move(0.2)
+    Source.objects.filter(pk=row.pk).update(options={"other": True})
+    feed._reload_at = 0
+    feed.step()
+    give(feed, theirs, "1.30000")
+    feed.step()
+    assert gaps() == [(at(0), at(0.2) - timedelta(microseconds=1), "source_changed")]
+
+
+def test_a_change_of_source_is_recorded_though_a_settler_has_given_the_stretch_up(
+    feed: Feed,
+    eurusd: Instrument,
+    noon: Clock,
+    olga: Any,  # noqa: F811
+) -> None:
+    feed.take_over()
+    give(feed, Link(timedelta(seconds=10), source="replay"))
+    feed.step()
+    change_instrument(instrument=eurusd, actor=olga, reason="live", source="binance", source_symbol="eurusdt")
+    noon.move(0.2)
+    feed._reload_at = 0
+    feed.step()
+    give(feed, Link(timedelta(seconds=10), source="binance"), "1.20000")
+    noon.move(1)
+    record_gap(instrument_id=eurusd.pk, ends_at=at(1), reason="feed_dead")
+    feed.step()
+    assert [reason for _, _, reason in gaps()] == ["feed_dead", "source_changed"]
 
 
 def test_a_restart_with_another_source_is_parted_too(

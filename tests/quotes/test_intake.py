@@ -76,7 +76,8 @@ def test_after_a_pause_the_first_quote_says_where_it_resumes(intake: Intake, lin
     again = Link(timedelta(seconds=10))
     intake.alive(again)
     assert intake.collect() == {}
-    give(intake, again, "999.00")  # after a pause nothing is compared
+    assert not give(intake, again, "999.00")  # a pause is no way around the filter
+    give(intake, again, "100.10")
     collected = intake.collect()[1]
     assert (collected.resumes_at, len(collected.stretch.ticks)) == (at(7), 1)
 
@@ -120,10 +121,10 @@ def test_a_pinged_connection_that_stalled_delivers_nothing_before_a_fresh_answer
     noon.move(0.1)
     assert not give(intake, pinged, "202.00")
     intake.answer(pinged)
-    assert give(intake, pinged, "203.00")
+    assert give(intake, pinged, "100.10")
     collected = intake.collect()[1]
     assert (collected.resumes_at, collected.stretch.source_lag_ms) == (at(5), 100)
-    assert [price for _, price in collected.stretch.ticks] == [Decimal("203.00")]
+    assert [price for _, price in collected.stretch.ticks] == [Decimal("100.10")]
 
 
 def test_a_ping_not_answered_is_a_stall_however_much_else_comes(intake: Intake, noon: Clock) -> None:

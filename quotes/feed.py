@@ -41,6 +41,7 @@ DROPPED = Gauge(
 )
 AGE = Gauge("quotes_watermark_age_seconds", "How far the watermark is behind the clock", ["symbol"])
 UP = Gauge("quotes_source_up", "1 while the instrument's source is connected", ["symbol", "source"])
+OFFSET = Gauge("quotes_source_offset_seconds", "A source's clock less ours, median", ["source"])
 GAPS = Counter("quotes_gaps", "Gaps recorded by the feed", ["symbol", "reason"])
 BATCH = Histogram(
     "quotes_batch_seconds",
@@ -287,6 +288,8 @@ class Feed:
             state.quotes_per_second = (health.quotes - self._heard.get(health.code, 0)) / seconds
             self._heard[health.code] = health.quotes
             states.append(state)
+            if state.offset_ms is not None:
+                OFFSET.labels(health.code).set(state.offset_ms / 1000)
         if states:
             services.save_source_states(states)
 

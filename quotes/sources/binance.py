@@ -4,6 +4,7 @@ Its rules: the server pings and wants the payload back (the websockets library d
 24 hours, `serverShutdown` announces an earlier end, five incoming messages a second at most.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import orjson
 import structlog
+from websockets.asyncio.client import ClientConnection
 
 from quotes.intake import Intake, Link, Subscription
 from quotes.lanes import Connection
@@ -21,6 +23,8 @@ from quotes.sources.streams import OverlappingSource, Reader
 
 log = structlog.get_logger(__name__)
 MOST_STREAMS = 1024
+# Its edge may answer pings for a backend that is dead: then another connection is tried.
+PATIENCE = 30.0
 
 
 class BookTicker(NamedTuple):
@@ -55,10 +59,20 @@ def read_frame(frame: str | bytes) -> BookTicker | None:
 
 
 class BinanceSource(OverlappingSource):
-    """Keeps one connection to the exchange; a changed list goes to a new one before the old one ends."""
+    """Keeps one connection to the exchange; a changed list goes to a new one before the old one ends.
 
-    def __init__(self, intake: Intake, connection: Connection, timing: Timing | None = None) -> None:
+    So does one that has brought nothing for `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        connection: Connection,
+        timing: Timing | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
         super().__init__(intake, connection, timing)
+        self.patience = patience
         # The overlap of two connections brings every update twice. Without one nothing is known: the exchange
         # may have begun to count anew.
         self._last_update: dict[str, int] = defaultdict(int)
@@ -100,8 +114,35 @@ class _Reader(SocketReader):
 
     source: BinanceSource
 
+    def __init__(self, source: BinanceSource, socket: ClientConnection) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        super().__init__(source, socket)
+
+    @property
+    def is_known_by_pongs(self) -> bool:
+        """Between frames that come now and then; beyond that they speak for the edge alone."""
+        return asyncio.get_running_loop().time() - self._heard_at < self.source.patience
+
+    async def begin(self) -> None:
+        """Return once a ping was answered."""
+        await super().begin()
+        self.beside(self._keep_looking())
+
+    async def _keep_looking(self) -> None:
+        """Have a connection replaced that has brought nothing for too long.
+
+        It is not moved to the next one: what the market did meanwhile is not known.
+        """
+        loop = asyncio.get_running_loop()
+        while (left := self._heard_at + self.source.patience - loop.time()) > 0:  # noqa: ASYNC110 - it moves
+            await asyncio.sleep(left)
+        self.source.complained(f"no frame for {self.source.patience:g} s")
+        self.source.intake.cut(self.link)
+        self.ending.set()
+
     def take(self, frame: str | bytes) -> None:
         """Put a frame in; raise SourceError."""
+        self._heard_at = asyncio.get_running_loop().time()
         try:
             ticker = read_frame(frame)
         except ShuttingDown:

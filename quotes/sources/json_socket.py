@@ -7,7 +7,7 @@ opened only when it has ended.
 import asyncio
 import json
 from collections.abc import Collection, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from urllib.parse import quote
 from msgspec import Meta
 from websockets.asyncio.client import ClientConnection
 
+from config.core import clock
 from quotes.errors import InvalidSource
 from quotes.intake import Link
 from quotes.lanes import Connection
@@ -204,19 +205,26 @@ class _Reader(AskingReader):
         self._let_in = asyncio.Event()
         self._asked: set[str] = set()
         self._beat: asyncio.Future[None] | None = None
+        # When a ping of the socket was answered last.
+        self._answered_at: datetime | None = None
         super().__init__(source, socket)
 
     def make_link(self, source: StreamSource) -> Link:
         """Return what the intake knows this connection by."""
         options = self._options
-        silence = source.timing.silence if options.ping_frames else options.silence_seconds
+        silence = timedelta(seconds=options.silence_seconds)
         is_pinged = options.ping_frames or options.measured_beat is not None
-        return Link(timedelta(seconds=silence), source=source.name, is_pinged=is_pinged)
+        return Link(silence, source=source.name, is_pinged=is_pinged)
 
     @property
     def patience(self) -> float | None:
         """Pings may be answered by what stands before the service: only its frames count."""
         return self._options.silence_seconds
+
+    @property
+    def is_known_by_pongs(self) -> bool:
+        """They measure the line, and say nothing of the service."""
+        return False
 
     # --- what is sent ---------------------------------------------------------------------------------
 
@@ -242,11 +250,20 @@ class _Reader(AskingReader):
         """Ask for a sign of life and wait for it, by the service's own heartbeat where that is the way."""
         if (beat := self._options.measured_beat) is None:
             await super().round_trip()
+            self._look()
+            self._answered_at = clock.now()
             return
         self._beat = asyncio.get_running_loop().create_future()
         self.source.intake.ask(self.link)
         await self._send(beat.send)
         await self._beat
+
+    def _look(self) -> None:
+        """Take no quotes after a stall of the line until a later ping shows that they do not wait."""
+        now, limit = clock.now(), timedelta(seconds=self.timing.silence)
+        if self.link.stalled_at is None and now - (self._answered_at or now) > limit:
+            self.source.intake.cut(self.link)
+            self.link.stalled_at = now
 
     async def ask_for(self, symbols: Collection[str]) -> None:
         """Subscribe to what is new; end what is not wanted any more, or let it come for nothing."""
@@ -278,6 +295,7 @@ class _Reader(AskingReader):
 
     def take(self, frame: str | bytes) -> None:
         """Put a frame in; raise SourceError, and Denied where it says that we are not let in."""
+        self._look()
         has_quoted = False
         for part in parts_of(read_json(frame)):
             if not self._take_message(part):

@@ -64,14 +64,15 @@ class KrakenSource(SocketSource):
     def take(self, ticker: Ticker, reader: "_Reader") -> None:
         """Put one update in, if it is one that counts."""
         instruments = self.symbols.get(ticker.symbol)
-        if instruments is None or not reader.is_online or ticker.bid is None or ticker.ask is None:
-            self.ignored(
-                "unknown_symbol" if instruments is None else "no_price" if reader.is_online else "not_online"
-            )
+        if instruments is None or not reader.is_online:
+            self.ignored("unknown_symbol" if instruments is None else "not_online")
             self.intake.alive(reader.link)
-            return
-        for symbol in instruments:
-            self.intake.quote(symbol, ticker.bid, ticker.ask, reader.link)
+        elif ticker.bid is None or ticker.ask is None:
+            self.ignored("no_price")
+            self.withdraw(ticker.symbol, reader.link)
+        else:
+            for symbol in instruments:
+                self.intake.quote(symbol, ticker.bid, ticker.ask, reader.link)
 
 
 class _Reader(AskingReader):
@@ -161,6 +162,8 @@ class _Reader(AskingReader):
             error = str(message.get("error") or "refused without a reason")
             refused = str(message.get("symbol") or "")
             self.source.complained(error if refused in error else f"{refused}: {error}")
+            if message.get("method") != "unsubscribe":
+                self.source.withdraw(refused, self.link)
 
     def _take_status(self, system: str) -> None:
         was_online, self.is_online = self.is_online, system == "online"

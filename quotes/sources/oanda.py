@@ -29,6 +29,8 @@ LONGEST_ANSWER = 1 << 16
 # The request cannot succeed as it is: what it asks for, who asks, or where.
 REFUSING = frozenset({400, 401, 403, 404})
 MOST_BEATS = 60
+# More than that behind the quickest heartbeat, and what comes has waited somewhere.
+LATE_MS = 1_000
 
 
 class OandaOptions(Options, frozen=True):
@@ -49,6 +51,11 @@ class Price(NamedTuple):
     bid: Decimal | None
     ask: Decimal | None
     is_tradeable: bool
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a price to trade at."""
+        return self.is_tradeable and self.bid is not None and self.ask is not None
 
 
 def read_price(message: dict[str, Any]) -> Price:
@@ -96,7 +103,7 @@ class OandaSource(OverlappingSource):
     def __init__(self, intake: Intake, connection: Connection, timing: Timing | None = None) -> None:
         super().__init__(intake, connection, timing)
         # The overlap of two streams brings every price twice; within one they come in order.
-        self._last: dict[str, tuple[int, Reader]] = {}
+        self._last: dict[str, tuple[int, bool, Reader]] = {}
 
     def peer_symbol(self, source_symbol: str) -> str:
         """Return a symbol as the broker writes it, with an underscore."""
@@ -137,32 +144,40 @@ class OandaSource(OverlappingSource):
             raise SourceError(f"{type(error).__name__}: {error}") from None
 
     def take(self, price: Price, reader: "_Reader") -> None:
-        """Put one price in, if it can be traded at and is not known already."""
+        """Put one price in, or take the last one back, unless that is known already."""
         instruments = self.symbols.get(price.instrument)
-        bid, ask = price.bid, price.ask
         reason = ""
         if instruments is None:
             reason = "unknown_symbol"
-        elif bid is None or ask is None or not price.is_tradeable:
-            reason = "not_tradeable"
+        elif reader.is_late and price.is_given:
+            reason = "late"
         elif self._is_known(price, reader):
             reason = "repeated"
-        if instruments is None or bid is None or ask is None or reason:
+        if instruments is None or reason:
             self.ignored(reason)
             self.intake.alive(reader.link)
-            return
-        for symbol in instruments:
-            self.intake.quote(symbol, bid, ask, reader.link)
+        elif price.bid is None or price.ask is None or not price.is_given:
+            self.ignored("not_tradeable")
+            self.withdraw(price.instrument, reader.link)
+        else:
+            for symbol in instruments:
+                self.intake.quote(symbol, price.bid, price.ask, reader.link)
 
     def _is_known(self, price: Price, reader: "_Reader") -> bool:
-        """Tell whether another stream has brought this price, or a later one, or this one has brought it."""
+        """Tell whether another stream has brought this price, or a later one, or this one has brought it.
+
+        That there is none may be said at the time of the last price; of two streams, who says so is right.
+        """
         if price.at is None:
             return False
-        at, by = self._last.get(price.instrument, (-1, reader))
-        if price.at == at or (price.at < at and by is not reader):
-            return True
-        self._last[price.instrument] = (price.at, reader)
-        return False
+        at, was_given, by = self._last.get(price.instrument, (-1, False, reader))
+        if price.at == at:
+            is_known = price.is_given and (was_given or by is not reader)
+        else:
+            is_known = price.at < at and by is not reader
+        if not is_known:
+            self._last[price.instrument] = (price.at, price.is_given, reader)
+        return is_known
 
 
 class _Reader(Reader):
@@ -175,6 +190,8 @@ class _Reader(Reader):
         self._began = asyncio.Event()
         self._behind: deque[timedelta] = deque(maxlen=MOST_BEATS)
         self._seen: set[str] = set()
+        # What comes has waited somewhere, for nobody knows how long.
+        self.is_late = False
         super().__init__(source, Link(timedelta(seconds=source.timing.silence), source=source.name))
 
     async def begin(self) -> None:
@@ -204,8 +221,9 @@ class _Reader(Reader):
         self._began.set()
         if message.get("type") == "PRICE":
             price = read_price(message)
-            # The first of each says how it stood when the stream began, however long ago that came to be.
-            if price.instrument in self._seen:
+            # The first of each says how it stood when the stream began, however long ago that came to be; and
+            # that there is none may be said at the time of the last there was.
+            if price.instrument in self._seen and price.is_given:
                 self._note_time(price.at)
             self._seen.add(price.instrument)
             self.source.take(price, self)
@@ -226,8 +244,13 @@ class _Reader(Reader):
         self.source.health.saw_time(theirs)
         if is_beat:
             self._behind.append(behind)
-        if self._behind:
-            self.link.lag_ms = max(0, round((behind - min(self._behind)) / MILLISECOND))
+        if not self._behind:
+            return
+        was_late = self.is_late
+        self.link.lag_ms = max(0, round((behind - min(self._behind)) / MILLISECOND))
+        self.is_late = self.link.lag_ms > LATE_MS
+        if self.is_late and not was_late:
+            self.source.intake.cut(self.link)
 
 
 async def _refusal(response: httpx.Response, timing: Timing) -> SourceError:

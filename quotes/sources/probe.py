@@ -101,6 +101,11 @@ class Listening(Intake):
         self._lag_ms = link.lag_ms
         super().alive(link)
 
+    def withdraw(self, symbol: str, link: Link) -> None:
+        """Remember a sign of life that takes a price back."""
+        self._heartbeats += 1
+        super().withdraw(symbol, link)
+
     def answer(self, link: Link, *, is_sign: bool = True) -> None:
         """Remember a sign of life that measures the lag."""
         super().answer(link, is_sign=is_sign)

@@ -57,6 +57,11 @@ class SocketReader(Reader):
         """Seconds without a frame after which the connection is given up; None: pings alone tell."""
         return None
 
+    @property
+    def is_known_by_pongs(self) -> bool:
+        """Whether a pong says that the service lives, and not only what stands before it."""
+        return True
+
     @abstractmethod
     def take(self, frame: str | bytes) -> None:
         """Put a frame in; raise SourceError."""
@@ -80,7 +85,7 @@ class SocketReader(Reader):
         """Ask for a sign of life and wait for it; it measures the lag, too."""
         self.source.intake.ask(self.link)
         await (await self.socket.ping())
-        self.source.intake.answer(self.link)
+        self.source.intake.answer(self.link, is_sign=self.is_known_by_pongs)
 
     async def keep_pinging(self, every: float, dead: float) -> None:
         """Ask again and again; end a connection that gives no answer within `dead` seconds."""

@@ -24,10 +24,19 @@ log = structlog.get_logger(__name__)
 FAILURES = (OSError, TimeoutError, WebSocketException, SourceError)
 LONGEST_WORDS = 300
 HIDDEN = "[secret]"
+# What operators of sources can name goes to addresses that they choose: no other secret of the platform may.
+SECRETS = "source-"
 
 
 class Denied(SourceError):
     """The peer refuses us, or our settings cannot work: another attempt would change nothing soon."""
+
+
+def read_secret(reference: str) -> str:
+    """Return a secret that sources may use; raise Denied for others, SecretMissing, ValueError."""
+    if not reference.startswith(SECRETS):
+        raise Denied(f"a source may only use secrets whose names begin with {SECRETS}")
+    return get_secret(reference)
 
 
 @asynccontextmanager
@@ -137,7 +146,7 @@ class StreamSource(ABC):
         if not reference:
             return ""
         try:
-            secret = get_secret(reference)
+            secret = read_secret(reference)
         except SecretMissing as error:
             raise Denied(str(error)) from None
         except ValueError:
@@ -226,6 +235,11 @@ class StreamSource(ABC):
     def ignored(self, reason: str) -> None:
         """Count what was said and makes no quote."""
         self.health.ignored[reason] += 1
+
+    def withdraw(self, symbol: str, link: Link) -> None:
+        """Let the last quote of a symbol, as the peer writes it, count no longer: it has no price now."""
+        for each in self.symbols.get(symbol, ()):
+            self.intake.withdraw(each, link)
 
     async def idle(self) -> None:
         """Wait until something is asked for."""

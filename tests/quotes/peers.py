@@ -62,6 +62,7 @@ class Heard(Intake):
         self.quotes: list[tuple[str, Decimal, Decimal]] = []
         self.links: list[Link] = []
         self.cuts: list[Link] = []
+        self.withdrawn: list[str] = []
         self.signs = self.answers = 0
         self.follow(self.wanted, {})
 
@@ -75,9 +76,13 @@ class Heard(Intake):
         self.signs += 1
         super().alive(link)
 
-    def answer(self, link: Link) -> None:
+    def answer(self, link: Link, *, is_sign: bool = True) -> None:
         self.answers += 1
-        super().answer(link)
+        super().answer(link, is_sign=is_sign)
+
+    def withdraw(self, symbol: str, link: Link) -> None:
+        self.withdrawn.append(symbol)
+        super().withdraw(symbol, link)
 
     def cut(self, link: Link) -> None:
         self.cuts.append(link)

@@ -1,6 +1,7 @@
 """A recorded day that is over, and an archive of the test's own."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from config.core import clock
-from quotes import retention
+from quotes import history, retention
 from quotes.models import Instrument, RecordPart
 from quotes.retention import Span
 from quotes.services import open_days, take_over
@@ -88,6 +89,17 @@ def as_owner(sql: str, *values: Any, table: str | None = None) -> None:
         connection.execute(sql, values)
         if table:
             connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+
+def are_free() -> bool:
+    """Tell whether nobody reads the archive: every place can be had."""
+    with ExitStack() as taken:
+        places = [history.PAGES] * 2 + [history.BOTH] * 3 + [history.DOWNLOADS] * 2
+        for each in places:
+            if not each.acquire(blocking=False):
+                return False
+            taken.callback(each.release)
+    return True
 
 
 PRICES = [Decimal(f"1.1{second:04d}") for second in range(60)]

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -163,6 +166,55 @@ def test_what_reads_back_differently_is_not_sealed(
     monkeypatch.undo()
 
 
+def test_two_who_write_at_once_do_not_meet(recorded: Recorded, folder: Path) -> None:
+    rows = [(at(second), second + 1, price, False) for second, price in enumerate(PRICES)]
+    begun, second = Event(), archive().write(DAY, "OTHER", iter(rows))
+
+    def slowly() -> Iterator[Any]:
+        begun.set()
+        assert may_go_on.wait(30)
+        yield from rows
+
+    may_go_on = Event()
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(archive().write, DAY, "EURUSD", slowly())
+        assert begun.wait(30)
+        quick = archive().write(DAY, "EURUSD", iter(rows[:30]))
+        may_go_on.set()
+        whole = slow.result()
+    assert (whole.sha256, whole.file_bytes) == (second.sha256, second.file_bytes)
+    assert list(archive().rows(quick.file)) == rows[:30]
+    assert list(archive().rows(whole.file)) == rows
+
+
+def test_what_fails_half_way_leaves_nothing(recorded: Recorded, folder: Path) -> None:
+    def breaking() -> Iterator[Any]:
+        yield at(0), 1, PRICES[0], False
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        archive().write(DAY, "EURUSD", breaking())
+    with pytest.raises(ArchiveFailed):
+        archive().write(DAY, "EURUSD", iter([(at(0), 1, Decimal("0.123456789"), False)]))
+    assert list((folder / str(DAY)).iterdir()) == []
+
+
+def test_what_the_killed_left_behind_goes_after_a_day(recorded: Recorded, folder: Path) -> None:
+    (folder / str(DAY)).mkdir(parents=True)
+    old, new = (folder / str(DAY) / f".EURUSD-{number}.making" for number in (1, 2))
+    for path, hours in ((old, 25), (new, 23)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    recorded.pass_midnight()
+    seal_day(day=DAY)
+    assert (old.exists(), new.exists()) == (False, True)
+    os.utime(new, (0, 0))
+    assert retire_day(day=DAY) == 0
+    assert sorted(f"{DAY}/{path.name}" for path in (folder / str(DAY)).iterdir()) == sorted(
+        RecordPart.objects.values_list("file", flat=True)
+    )
+
+
 def test_a_root_and_its_parts_are_for_good(recorded: Recorded) -> None:
     recorded.pass_midnight()
     seal_day(day=DAY)
@@ -285,11 +337,47 @@ def test_one_day_that_fails_does_not_stop_the_next(
     assert RecordDay.objects.count() == 2
 
 
+def test_the_command_fails_with_the_days_that_failed(
+    recorded: Recorded, folder: Path, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.TICK_RETENTION_DAYS = 30
+    # It is not time yet: a watermark is not past the day.
+    call_command("archive_ticks")
+    recorded.pass_midnight()
+    folder.mkdir(exist_ok=True)
+    (folder / "2030-03-05").write_text("in the way")
+    with pytest.raises(CommandError, match="Not archived, or not dropped: 2030-03-05; the log says why"):
+        call_command("archive_ticks")
+    assert "0 days are sealed" in capsys.readouterr().out
+    (folder / "2030-03-05").unlink()
+    call_command("archive_ticks")
+    path = folder / part_of(recorded.usdjpy).file
+    whole = path.read_bytes()
+    damage(path)
+    recorded.clock.move(31 * 86_400)
+    with pytest.raises(CommandError, match="Not archived, or not dropped: 2030-03-05; the log says why"):
+        call_command("archive_ticks")
+    assert DAY in selectors.tick_days()
+    path.write_bytes(whole)
+    call_command("archive_ticks")
+    assert DAY not in selectors.tick_days()
+
+
+def test_a_day_that_waits_too_long_is_one_that_failed(recorded: Recorded, declared: list[Span]) -> None:
+    recorded.pass_midnight()
+    declared.append(Span(recorded.eurusd.pk, at(1), at(9), is_settled=False))
+    assert maintain_ticks() == []
+    recorded.clock.move(2 * 86_400)
+    assert maintain_ticks() == ["2030-03-05"]
+
+
 def test_two_runs_at_once_are_one(recorded: Recorded) -> None:
     recorded.pass_midnight()
     with Leadership("archive") as other:
         assert other.acquire()
-        maintain_ticks()
+        assert maintain_ticks() is None
+        with pytest.raises(CommandError, match="being archived right now"):
+            call_command("archive_ticks")
         assert RecordDay.objects.count() == 0
     maintain_ticks()
     assert RecordDay.objects.count() == 1

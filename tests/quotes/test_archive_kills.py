@@ -74,6 +74,16 @@ def archive_in_a_child(folder: Path, fault: str) -> int:
     return done.returncode
 
 
+def test_the_exit_code_tells_that_a_day_failed(old: list[Instrument], folder: Path) -> None:
+    folder.mkdir()
+    (folder / str(DAY)).write_text("in the way")
+    assert archive_in_a_child(folder, "none") == 1
+    assert (RecordDay.objects.count(), Tick.objects.count()) == (0, 102)
+    (folder / str(DAY)).unlink()
+    assert archive_in_a_child(folder, "none") == 0
+    assert RecordDay.objects.get().dropped_at is not None
+
+
 def head(symbol: str, decimals: int) -> Head:
     chain = Chain(symbol, DAY, decimals)
     for second in range(50):

@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,18 +16,20 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from config.core import clock
+from config.core.errors import Conflict
+from config.core.leader import Leadership
 from config.embedded.environment import ROOT
 from quotes import history, rules, selectors
 from quotes.models import Candle, Instrument, RecordDay, RecordPart, Tick
 from quotes.recordings import InvalidRecording, read_recording
-from quotes.services import drop_day, open_days, take_over
+from quotes.services import backfill, drop_day, open_days, take_over
 from quotes.services.archive import retire_day, seal_day
 from quotes.tasks import maintain_ticks
 from quotes.verification import verify_day
 from tests.cast import client_for
 from tests.quotes import record
 from tests.quotes.market import NOON, Clock, at, instrument, recording, rows_of, write
-from tests.quotes.record import DAY, MIDNIGHT
+from tests.quotes.record import DAY, MIDNIGHT, as_owner
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 declared, folder = record.declared, record.folder
@@ -328,6 +331,40 @@ def test_a_day_with_a_broken_line_is_not_sealed(eurusd: Instrument, tmp_path: Pa
         filled("EURUSD", "--file", str(path))
     assert [each.day for each in RecordDay.objects.all()] == [FIRST]
     assert Candle.objects.filter(start__gte=START + timedelta(days=1)).count() == 0
+
+
+def test_sealing_is_one_process_at_a_time(
+    eurusd: Instrument, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "TURN_SECONDS", 0)
+    path = two_days(tmp_path / "eurusd.csv")
+    days = backfill.backfill(recordings={eurusd: read_recording(path)})
+    with Leadership("archive") as other:
+        assert other.acquire()
+        with pytest.raises(Conflict, match="being archived right now"):
+            next(days)
+        with pytest.raises(CommandError, match=r"being archived right now.* \(0 days were sealed before.\)"):
+            filled("EURUSD", "--file", str(path))
+    assert RecordDay.objects.count() == 0
+    days = backfill.backfill(recordings={eurusd: read_recording(path)})
+    assert next(days).day == FIRST
+    assert maintain_ticks() is None
+    days.close()
+    assert maintain_ticks() == []
+
+
+def test_a_turn_that_was_lost_seals_nothing_further(eurusd: Instrument, tmp_path: Path) -> None:
+    path = two_days(tmp_path / "eurusd.csv")
+    days = backfill.backfill(recordings={eurusd: read_recording(path)})
+    assert next(days).day == FIRST
+    as_owner(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'leader-archive' AND datname = current_database()"
+    )
+    time.sleep(1.1)  # it asks once a second
+    with pytest.raises(Conflict, match="Somebody else may archive by now"):
+        next(days)
+    assert [each.day for each in RecordDay.objects.all()] == [FIRST]
 
 
 def test_what_the_command_refuses(eurusd: Instrument, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from quotes.intake import Intake, Link, Subscription
 from quotes.lanes import Connection
-from quotes.sources.binance import BinanceSource, BookTicker, read_frame
+from quotes.sources.binance import PATIENCE, BinanceSource, BookTicker, read_frame
 from quotes.sources.connection import Backoff, ShuttingDown, SourceError, Timing
 from tests.quotes.market import recording
 
@@ -52,13 +52,23 @@ class Heard(Intake):
         self.quotes: list[tuple[str, Decimal, Decimal]] = []
         self.links: list[Link] = []
         self.cuts: list[Link] = []
+        self.withdrawn: list[str] = []
+        self.answers = 0
         self.follow(subscriptions, {})
+
+    def answer(self, link: Link, *, is_sign: bool = True) -> None:
+        self.answers += 1
+        super().answer(link, is_sign=is_sign)
 
     def quote(self, symbol: str, bid: Decimal, ask: Decimal, link: Link) -> bool:
         self.quotes.append((symbol, bid, ask))
         if link not in self.links:
             self.links.append(link)
         return super().quote(symbol, bid, ask, link)
+
+    def withdraw(self, symbol: str, link: Link) -> None:
+        self.withdrawn.append(symbol)
+        super().withdraw(symbol, link)
 
     def cut(self, link: Link) -> None:
         self.cuts.append(link)
@@ -119,11 +129,16 @@ async def mute(exchange: Exchange, socket: ServerConnection) -> None:
 
 @asynccontextmanager
 async def streaming(
-    exchange: Exchange, heard: Heard, timing: Timing = QUICK, *subscriptions: Subscription
+    exchange: Exchange,
+    heard: Heard,
+    timing: Timing = QUICK,
+    *subscriptions: Subscription,
+    patience: float = PATIENCE,
 ) -> AsyncIterator[BinanceSource]:
     async with serve(exchange.handle, "127.0.0.1", 0, ping_interval=None) as server:
         port = server.sockets[0].getsockname()[1]
-        source = BinanceSource(heard, Connection("binance", "binance", f"ws://127.0.0.1:{port}/"), timing)
+        connection = Connection("binance", "binance", f"ws://127.0.0.1:{port}/")
+        source = BinanceSource(heard, connection, timing, patience)
         source.watch(subscriptions or [subscription()])
         running = asyncio.create_task(source.run())
         try:
@@ -341,6 +356,57 @@ async def test_a_line_that_answers_no_ping_is_dead() -> None:
     assert len(exchange.paths) == 2
     # The watermark stood at the last answer, not at the moment the silence was noticed.
     assert len(heard.cuts) >= 1
+
+
+async def test_a_dead_backend_behind_a_living_edge_is_noticed_and_another_connection_tried() -> None:
+    allowed = asyncio.Event()
+
+    async def once(exchange: Exchange, socket: ServerConnection) -> None:
+        await socket.send(exchange.frame())
+        await mute(exchange, socket)
+
+    async def later(exchange: Exchange, socket: ServerConnection) -> None:
+        await allowed.wait()
+        await forever(exchange, socket)
+
+    exchange, heard = Exchange(once, later), Heard(subscription())
+    async with streaming(exchange, heard, QUICK, patience=0.3) as source:
+        await heard.until(1)
+        heard.collect()
+        await eventually(lambda: len(exchange.paths) >= 3)
+        # The old one was dropped when the next one stood; neither it nor the pongs of either tell anything.
+        assert exchange.most_open == 2
+        assert heard.health("binance").last_error == "no frame for 0.3 s"
+        assert (heard.collect(), heard.is_up("BTCUSDT")) == ({}, False)
+        allowed.set()
+        await eventually(lambda: heard.is_up("BTCUSDT"))
+        collected = heard.collect()[1]
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
+        # A connection that goes on delivering stays.
+        connects, quotes = len(exchange.paths), len(heard.quotes)
+        await heard.until(quotes + 25)
+        assert len(exchange.paths) <= connects + 1
+        assert source.health.state == "up"
+
+
+async def test_pongs_alone_sign_no_connection_that_has_brought_nothing_for_too_long() -> None:
+    """Not even when no other connection can be opened, so that the old one stays."""
+    heard = Heard(subscription())
+
+    async def once(exchange: Exchange, socket: ServerConnection) -> None:
+        await socket.send(exchange.frame())
+        await mute(exchange, socket)
+
+    async def refuse(exchange: Exchange, socket: ServerConnection) -> None:
+        socket.transport.abort()
+
+    async with streaming(Exchange(once, refuse), heard, QUICK, patience=0.2):
+        await heard.until(1)
+        link = heard.links[0]
+        await eventually(lambda: link in heard.cuts)
+        signed, answers = link.sign, heard.answers
+        await eventually(lambda: heard.answers >= answers + 5)
+        assert link.sign == signed
 
 
 async def test_a_count_that_begins_anew_with_a_new_connection_is_followed() -> None:

@@ -2,24 +2,28 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from config.core import clock
 from config.core.errors import Invalid, Unavailable
 from quotes import history, rules, selectors
 from quotes.archive import Archive
-from quotes.models import Instrument, Tick
+from quotes.models import Instrument, RecordDay, RecordPart, Tick
 from quotes.retention import Span
 from quotes.services import drop_day, open_days, take_over
 from quotes.services.archive import retire_day, seal_day
 from tests.cast import client_for
 from tests.quotes import record
 from tests.quotes.market import NOON, Clock, at, instrument, write
+from tests.quotes.record import are_free
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 declared, folder = record.declared, record.folder
@@ -189,11 +193,90 @@ def test_a_page_over_too_many_files_is_refused(past: Past, monkeypatch: pytest.M
     with pytest.raises(Invalid) as refused:
         selectors.ticks_page(past.instrument, at(MIDNIGHT + 86_400), 1_000)
     assert refused.value.details == {
-        "errors": {"limit": ["This reaches over more than 1 archived days; ask for less."]}
+        "errors": {
+            "limit": [
+                "This reaches over more than 1 archived days: ask for a smaller page, "
+                "or take whole days from /api/v1/record."
+            ]
+        }
     }
     assert selectors.ticks_page(past.instrument, at(MIDNIGHT + 86_400), 1) == past.before(
         at(MIDNIGHT + 86_400), 1
     )
+
+
+def test_a_page_is_made_of_ten_files_at_most(past: Past, read: list[str]) -> None:
+    days = [DAYS[0] - timedelta(days=back) for back in range(1, 10)]
+    part = RecordPart.objects.get(instrument=past.instrument, day=DAYS[0])
+    for day in days:
+        RecordDay.objects.create(day=day, root=b"\x01" * 32, sealed_at=NOON, dropped_at=NOON)
+        back = DAYS[0] - day
+        RecordPart.objects.create(
+            day_id=day, instrument=past.instrument, ticks=1, first_at=part.first_at - back, first_seq=1,
+            last_at=part.last_at - back, last_seq=1, head=b"\x01" * 32, file=part.file,
+            file_bytes=part.file_bytes, file_sha256=part.file_sha256,
+        )  # fmt: skip
+    with pytest.raises(Invalid) as refused:
+        selectors.ticks_page(past.instrument, None, 1_000)
+    assert "more than 10 archived days" in str(refused.value.details)
+    assert len(read) == 10
+    with pytest.raises(Invalid):
+        history.candle_rows(past.instrument, 1, rules.ENDLESS, 1_000)
+    assert len(read) == 20
+    assert are_free()
+
+
+# --- Many at once ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ticks", "candles"])
+def test_a_third_page_from_the_archive_is_put_off(
+    past: Past, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    reading, may_end = Semaphore(0), Event()
+    method = "newest" if name == "ticks" else "bars"
+    real = getattr(Archive, method)
+
+    def slow(*arguments: Any) -> Any:
+        reading.release()
+        assert may_end.wait(30)
+        return real(*arguments)
+
+    def page(_: int = 0) -> Any:
+        try:
+            if name == "ticks":
+                return selectors.ticks_page(past.instrument, at(MIDNIGHT), 5)
+            return history.candle_rows(past.instrument, 1, at(MIDNIGHT), 5)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(Archive, method, slow)
+    address = f"/api/v1/instruments/EURUSD/{name}"
+    query = {"interval": 1, "limit": 5} if name == "candles" else {"limit": 5}
+    with ThreadPoolExecutor(2) as threads:
+        first = [threads.submit(page) for _ in range(2)]
+        try:
+            assert all(reading.acquire(timeout=30) for _ in range(2))
+            answer = client_for().get(address, {**query, "end": "2030-03-06T00:00:00Z"})
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert answer["Retry-After"] == "1"
+            # What the database has is answered.
+            assert client_for().get(address, query).status_code == 200
+        finally:
+            may_end.set()
+        assert len(first[0].result()) == len(first[1].result()) == 5
+    assert page() == first[0].result()
+    assert are_free()
+
+
+def test_an_archive_that_fails_gives_its_places_back(past: Past, folder: Path) -> None:
+    for file in folder.glob("*/*"):
+        file.unlink()
+    for _ in range(4):
+        with pytest.raises(Unavailable) as refused:
+            selectors.ticks_page(past.instrument, at(MIDNIGHT), 5)
+        assert refused.value.retry_after_seconds == 30
+    assert are_free()
 
 
 def test_an_instrument_without_a_past_has_none(past: Past) -> None:

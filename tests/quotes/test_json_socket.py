@@ -1,9 +1,11 @@
 """The adapter to any JSON over WebSocket, against local servers, with the examples of docs/sources.md."""
 
 import asyncio
+import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -52,7 +54,7 @@ QUOTED = ("XUSD", Decimal("1.1"), Decimal("1.2"))
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET_FEED", SECRET)
+    monkeypatch.setenv("SECRET_SOURCE_FEED", SECRET)
 
 
 def example(title: str) -> tuple[str, dict[str, Any]]:
@@ -70,7 +72,7 @@ async def served(
     heard: Heard, peer: SocketPeer, options: dict[str, Any], path: str = "", timing: Timing = QUICK
 ) -> AsyncIterator[JsonSource]:
     async with peer.serving():
-        connection = Connection("feed", "json", peer.url + path, "feed", options)
+        connection = Connection("feed", "json", peer.url + path, "source-feed", options)
         source = JsonSource(heard, connection, timing)
         async with running(source, heard):
             yield source
@@ -478,6 +480,53 @@ async def test_frames_alone_break_the_silence_and_pongs_do_not() -> None:
         assert heard.links[0].is_pinged
 
 
+async def test_pongs_measure_the_lag_and_move_no_watermark() -> None:
+    """They may come from what stands before a service that is dead."""
+    heard, goes_on = wanted(), asyncio.Event()
+
+    async def script(peer: SocketPeer, socket: ServerConnection) -> None:
+        await saying(ONE)(peer, socket)
+        await goes_on.wait()
+        await saying({"hello": "there"})(peer, socket)
+
+    async with served(heard, SocketPeer(script), PLAIN):
+        await heard.until(1)
+        link, answers = heard.links[0], heard.answers
+        before = link.sign
+        await eventually(lambda: heard.answers >= answers + 20)
+        assert (link.sign, heard.cuts, heard.is_up("XUSD")) == (before, [], True)
+        assert heard.collect()[1].stretch.until == before
+        assert link.lag_ms is not None
+        goes_on.set()
+        await eventually(lambda: link.sign > before)
+        assert heard.collect()[1].resumes_at is None
+
+
+async def test_what_waited_in_a_buffer_makes_no_tick() -> None:
+    """The loop stands still while quotes are under way: those it finds then are of an unknown age."""
+    heard = wanted()
+
+    async def going_on(peer: SocketPeer, socket: ServerConnection) -> None:
+        for number in itertools.count(1):
+            await socket.send(json.dumps({"s": "X", "b": f"1.1{number:05}", "a": "1.2"}))
+            await asyncio.sleep(0.02)
+
+    timing = Timing(silence=0.3, ping_every=0.05, connect=2)
+    peer = SocketPeer(going_on)
+    async with served(heard, peer, PLAIN, timing=timing):
+        await heard.until(5)
+        await eventually(lambda: heard.answers >= 2)
+        heard.collect()
+        before = len(heard.quotes)
+        time.sleep(0.6)  # noqa: ASYNC251 - a loop that stands still is what is tested
+        await heard.until(before + 1)
+        assert heard.lanes["XUSD"].ticks == []
+        await eventually(lambda: heard.is_up("XUSD"))
+        (collected,) = heard.collect().values()
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
+        assert peer.connects == 1
+
+
 async def test_heartbeats_keep_a_quiet_connection() -> None:
     options = {
         **PLAIN,
@@ -506,6 +555,9 @@ async def test_where_pings_are_not_answered_the_heartbeat_measures_the_lag() -> 
         assert link.is_pinged
         assert link.lag_ms is not None
         assert link.silence.total_seconds() == 30
+        # This answer is the service's own.
+        before = link.sign
+        await eventually(lambda: link.sign > before)
 
 
 async def test_where_nothing_is_answered_no_lag_is_known() -> None:
@@ -543,7 +595,7 @@ async def test_a_service_that_hangs_up_is_met_with_growing_patience(monkeypatch)
 # --- options ------------------------------------------------------------------------------------------
 
 
-def check(options: Any, url: str = "wss://feed.example.com", secret_ref: str = "feed") -> None:
+def check(options: Any, url: str = "wss://feed.example.com", secret_ref: str = "source-feed") -> None:
     JsonSource.check(Connection("feed", "json", url, secret_ref, options))
 
 

@@ -208,7 +208,7 @@ async def test_a_refused_symbol_is_a_complaint_and_the_others_are_delivered() ->
         await eventually(lambda: health.last_error != "")
         assert health.last_error == "Currency pair not supported FOO/BAR"
         assert (health.state, health.failures, peer.connects) == ("up", 1, 1)
-    assert heard.quotes == [BTC]
+    assert (heard.quotes, heard.withdrawn) == ([BTC], ["FOO"])
 
 
 @pytest.mark.parametrize(
@@ -258,6 +258,53 @@ async def test_while_the_exchange_is_not_online_nothing_counts_and_afterwards_ev
     assert (peer.connects, peer.asked("subscribe"), peer.asked("unsubscribe")) == (
         1, [["BTC/USD"], ["BTC/USD"]], [["BTC/USD"]],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ticker(bid="null"),
+        ticker(ask="null"),
+        {
+            "method": "subscribe",
+            "success": False,
+            "symbol": "BTC/USD",
+            "error": "Currency pair not supported",
+        },
+    ],
+)
+async def test_a_price_taken_back_stops_the_watermark_until_a_fresh_one(said: Any) -> None:
+    heard, halted, resumed = bitcoin(), asyncio.Event(), asyncio.Event()
+
+    async def script(peer: SocketPeer, socket: ServerConnection) -> None:
+        await halted.wait()
+        await saying(said)(peer, socket)
+        await resumed.wait()
+        await saying(ticker())(peer, socket)
+
+    async with Exchange(script).serving() as peer, running(kraken(heard, peer), heard):
+        await heard.until(1)
+        heard.collect()
+        halted.set()
+        await eventually(lambda: heard.withdrawn == ["BTCUSD"])
+        answers = heard.answers
+        await eventually(lambda: heard.answers > answers)
+        assert heard.collect() == {}
+        assert not heard.is_up("BTCUSD")
+        resumed.set()
+        await heard.until(2)
+        (collected,) = heard.collect().values()
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
+        assert peer.connects == 1
+
+
+async def test_a_refusal_to_end_a_subscription_takes_no_price_back() -> None:
+    heard = bitcoin()
+    refusal = {"method": "unsubscribe", "success": False, "symbol": "BTC/USD", "error": "not subscribed"}
+    async with Exchange(saying(refusal)).serving() as peer, running(kraken(heard, peer), heard):
+        await heard.until(1)
+        await eventually(lambda: heard.health("kraken").last_error != "")
+        assert heard.withdrawn == []
 
 
 async def test_a_changed_list_is_followed_on_the_same_connection() -> None:

@@ -46,11 +46,12 @@ from tests.quotes.peers import (
 )
 
 ACCOUNT = "101-004-1234567-001"
+KEY = "source-oanda"
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET_OANDA", SECRET)
+    monkeypatch.setenv("SECRET_SOURCE_OANDA", SECRET)
 
 
 def stamp(at: datetime, nanoseconds: int = 0) -> str:
@@ -84,14 +85,14 @@ def lines(*messages: Any) -> bytes:
     return b"".join(json.dumps(each).encode() + b"\n" for each in messages)
 
 
-def oanda(heard: Heard, peer: StreamPeer, timing: Timing = QUICK, secret_ref: str = "oanda") -> OandaSource:
+def oanda(heard: Heard, peer: StreamPeer, timing: Timing = QUICK, secret_ref: str = KEY) -> OandaSource:
     options = {"account": ACCOUNT}
     return OandaSource(heard, Connection("oanda", "oanda", peer.url, secret_ref, options), timing)
 
 
 @asynccontextmanager
 async def served(
-    heard: Heard, *scripts: StreamScript, timing: Timing = QUICK, secret_ref: str = "oanda", **options: Any
+    heard: Heard, *scripts: StreamScript, timing: Timing = QUICK, secret_ref: str = KEY, **options: Any
 ) -> AsyncIterator[StreamPeer]:
     """Run the adapter against a broker that plays these scripts, one a connection."""
     broker = StreamPeer(*scripts)
@@ -193,7 +194,7 @@ async def test_a_recording_cut_anywhere_becomes_exactly_its_quotes() -> None:
         # Beside it a word of several bytes a letter, which a cut may part.
         messages += [
             price(str(bid), str(ask), time=at, note="цена €"),
-            *([HEARTBEAT] if number % 50 == 0 else []),
+            *([{"type": "HEARTBEAT", "time": at}] if number % 50 == 0 else []),
         ]
     sent = b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\r\n" for each in messages)
     chance = random.Random(20140501)
@@ -210,7 +211,7 @@ async def test_a_recording_cut_anywhere_becomes_exactly_its_quotes() -> None:
 async def test_what_cannot_be_traded_at_is_a_sign_of_life_and_no_quote() -> None:
     heard = euro()
     sent = lines(
-        HEARTBEAT,
+        {"type": "HEARTBEAT", "time": price()["time"]},
         price(bids=[]),
         price(asks=[]),
         price(tradeable=False),
@@ -220,8 +221,99 @@ async def test_what_cannot_be_traded_at_is_a_sign_of_life_and_no_quote() -> None
     )
     async with served(heard, streaming(sent)):
         await heard.until(1)
-    assert (heard.quotes, heard.signs) == ([EUR], 6)
+    assert (heard.quotes, heard.signs, heard.withdrawn) == ([EUR], 3, ["EURUSD"] * 3)
     assert heard.health("oanda").ignored == {"not_tradeable": 3, "unknown_symbol": 1, "other": 1}
+
+
+@pytest.mark.parametrize("gone", [{"tradeable": False}, {"bids": []}, {"asks": []}])
+async def test_a_price_taken_back_stops_the_watermark_until_a_fresh_one(gone: dict[str, Any]) -> None:
+    heard, halted, resumed = euro(), asyncio.Event(), asyncio.Event()
+
+    async def script(peer: StreamPeer, writer: asyncio.StreamWriter) -> None:
+        await head(writer)
+        await chunk(writer, lines(price()))
+        await halted.wait()
+        # At the time of the last price, as when a market closes: that makes it no late one.
+        await chunk(writer, lines(HEARTBEAT, price(**gone), HEARTBEAT))
+        await resumed.wait()
+        await chunk(writer, lines(price("1.3", "1.4", time=HEARTBEAT["time"])))
+        await asyncio.sleep(60)
+
+    async with served(heard, script):
+        await heard.until(1)
+        heard.collect()
+        halted.set()
+        await eventually(lambda: heard.signs == 2)
+        assert (heard.withdrawn, heard.cuts) == (["EURUSD"], [])
+        assert not heard.is_up("EURUSD")
+        assert heard.collect() == {}
+        resumed.set()
+        await heard.until(2)
+        (collected,) = heard.collect().values()
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
+
+
+async def test_an_older_word_of_another_stream_takes_no_price_back() -> None:
+    heard, said = euro(), asyncio.Event()
+    older, newer = "2016-09-20T15:05:46Z", "2016-09-20T15:05:48Z"
+
+    async def second(peer: StreamPeer, writer: asyncio.StreamWriter) -> None:
+        await head(writer)
+        await chunk(writer, lines(price(time=older, tradeable=False)))
+        await said.wait()
+        await chunk(writer, lines(price(time=newer, tradeable=False)))
+        await asyncio.sleep(60)
+
+    async with StreamPeer(streaming(lines(price())), second).serving() as peer:
+        source = oanda(heard, peer)
+        async with running(source, heard):
+            await heard.until(1)
+            source.watch([*heard.wanted, subscription("oanda", "USDJPY", "USD_JPY", 2)])
+            await eventually(lambda: peer.connects == 2 and peer.open == 1)
+            assert (heard.is_up("EURUSD"), heard.withdrawn) == (True, [])
+            said.set()
+            await eventually(lambda: heard.withdrawn == ["EURUSD"])
+            assert not heard.is_up("EURUSD")
+
+
+async def test_prices_that_have_waited_somewhere_are_dropped_until_they_come_in_time_again() -> None:
+    heard, stands = euro(), Clock()
+
+    def at(seconds: float) -> str:
+        return stamp(NOON + timedelta(seconds=seconds))
+
+    def quoted(bid: str, seconds: float) -> dict[str, Any]:
+        return price(bid, "1.2", time=at(seconds))
+
+    stalled, ended = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: StreamPeer, writer: asyncio.StreamWriter) -> None:
+        await head(writer)
+        await chunk(writer, lines({"type": "HEARTBEAT", "time": at(0)}, quoted("1.10", 0)))
+        await stalled.wait()
+        # The clock has gone on by 4 s: these are 2, 1.001 and 1.5 s old.
+        await chunk(writer, lines(quoted("1.11", 2), quoted("1.12", 2.999), quoted("1.13", 2.5)))
+        await ended.wait()
+        await chunk(writer, lines(quoted("1.14", 3)))
+        await asyncio.sleep(60)
+
+    with clock.ticking(stands):
+        async with served(heard, script) as peer:
+            await heard.until(1)
+            heard.collect()
+            stands.move(4)
+            stalled.set()
+            health = heard.health("oanda")
+            await eventually(lambda: health.ignored["late"] == 3)
+            assert heard.cuts == [heard.links[0]]
+            assert heard.collect() == {}
+            # A whole second is still in time.
+            ended.set()
+            await heard.until(2)
+            (collected,) = heard.collect().values()
+            assert collected.resumes_at == collected.stretch.ticks[0][0]
+            assert peer.connects == 1
+    assert [str(bid) for _, bid, _ in heard.quotes] == ["1.10", "1.14"]
 
 
 async def test_a_quiet_market_with_heartbeats_keeps_its_watermark_moving() -> None:
@@ -232,7 +324,7 @@ async def test_a_quiet_market_with_heartbeats_keeps_its_watermark_moving() -> No
         await chunk(writer, lines(price()))
         while True:
             await asyncio.sleep(0.02)
-            await chunk(writer, lines(HEARTBEAT))
+            await chunk(writer, lines({"type": "HEARTBEAT", "time": stamp(clock.now())}))
 
     async with served(heard, beating) as peer:
         await heard.until(1)
@@ -634,11 +726,13 @@ async def test_the_key_is_nowhere_but_on_the_wire(caplog) -> None:
     ("prepare", "reference", "says"),
     [
         (lambda patch: None, "", "a key is needed: secret_ref names it"),
-        (lambda patch: None, "nowhere", "there is no secret nowhere"),
-        (lambda patch: patch.setenv("SECRET_OANDA", "two\nlines"), "oanda",
-         "the secret oanda has characters that cannot be sent"),
-        (lambda patch: patch.setenv("SECRET_OANDA", "ключ"), "oanda",
-         "the secret oanda has characters that cannot be sent"),
+        (lambda patch: patch.setenv("SECRET_OANDA", SECRET), "oanda",
+         "a source may only use secrets whose names begin with source-"),
+        (lambda patch: None, "source-nowhere", "there is no secret source-nowhere"),
+        (lambda patch: patch.setenv("SECRET_SOURCE_OANDA", "two\nlines"), "source-oanda",
+         "the secret source-oanda has characters that cannot be sent"),
+        (lambda patch: patch.setenv("SECRET_SOURCE_OANDA", "ключ"), "source-oanda",
+         "the secret source-oanda has characters that cannot be sent"),
     ],
 )  # fmt: skip
 async def test_without_a_key_that_can_be_sent_nothing_is_opened(

@@ -32,7 +32,7 @@ BTC = Quote(Decimal("61685.9"), Decimal("61686.0"))
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET_FEED", SECRET)
+    monkeypatch.setenv("SECRET_SOURCE_FEED", SECRET)
     monkeypatch.setattr(probing, "TELL_SECONDS", 0.5)
 
 
@@ -83,10 +83,10 @@ def test_what_came_is_reported() -> None:
 
 def test_the_first_and_the_last_quote_are_kept() -> None:
     options, peer = {"account": ACCOUNT}, StreamPeer(
-        streaming(lines(price(), HEARTBEAT, price("1.3", "1.4", time="2016-09-20T15:05:48Z"), price(bids=[])))
+        streaming(lines(price(), HEARTBEAT, price("1.3", "1.4", time="2016-09-20T15:05:51Z"), price(bids=[])))
     )  # fmt: skip
     with away(peer):
-        report = probe(Connection("oanda", "oanda", peer.url, "feed", options), ["EUR/USD"], 1)
+        report = probe(Connection("oanda", "oanda", peer.url, "source-feed", options), ["EUR/USD"], 1)
     (euro,) = report.symbols
     assert (euro.quotes, euro.first, euro.last) == (
         2, Quote(Decimal("1.08491"), Decimal("1.08502")), Quote(Decimal("1.3"), Decimal("1.4")),
@@ -96,7 +96,7 @@ def test_the_first_and_the_last_quote_are_kept() -> None:
 
 def test_a_source_that_says_nothing_of_them_is_not_quoting() -> None:
     with away(SocketPeer(saying({"hello": "there"}))) as peer:
-        report = probe(Connection("feed", "json", peer.url, "feed", PLAIN), ["X"], 1)
+        report = probe(Connection("feed", "json", peer.url, "source-feed", PLAIN), ["X"], 1)
     assert (report.is_quoting, report.quotes, report.error, report.connects) == (False, 0, "", 1)
     assert report.ignored == {"other": 1}
 
@@ -115,7 +115,7 @@ def test_where_nothing_can_be_opened_it_ends_before_its_time() -> None:
 def test_a_refusal_is_reported_without_the_key() -> None:
     said = f'{{"errorMessage":"no such key: {SECRET}"}}'.encode()
     with away(StreamPeer(answering("401 Unauthorized", said))) as peer:
-        connection = Connection("oanda", "oanda", peer.url, "feed", {"account": ACCOUNT})
+        connection = Connection("oanda", "oanda", peer.url, "source-feed", {"account": ACCOUNT})
         report = probe(connection, ["EUR_USD"], 300)
     assert report.error == "HTTP 401 no such key: [secret]"
     assert SECRET not in repr(report)
@@ -260,7 +260,7 @@ def test_the_command_asks_for_what_is_quoted_or_for_what_is_named(bitcoin: Instr
 def test_the_command_ends_with_one_when_nothing_came(bitcoin: Instrument) -> None:
     said = StringIO()
     with away(StreamPeer(answering("401 Unauthorized", SECRET.encode()))) as peer:
-        source("feed", "oanda", peer.url, secret_ref="feed", options={"account": ACCOUNT})
+        source("feed", "oanda", peer.url, secret_ref="source-feed", options={"account": ACCOUNT})
         with pytest.raises(CommandError, match="no quote came") as refusal:
             call_command("probe_source", "feed", stdout=said)
     assert refusal.value.returncode == 1

@@ -1,10 +1,12 @@
 """The public record, read by a stranger: pages, API, files, and the recipe that recomputes them."""
 
+import gc
 import html
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -14,13 +16,15 @@ import pytest
 from django.test import Client
 
 from config.embedded.environment import ROOT
+from quotes import history
 from quotes.api import RecordFileView
-from quotes.models import RecordDay
+from quotes.archive import ArchiveFailed
+from quotes.models import RecordDay, RecordPart
 from quotes.services.archive import seal_day
 from tests.cast import client_for
 from tests.quotes import record
 from tests.quotes.market import NOON
-from tests.quotes.record import DAY, NEXT, Recorded, part_of
+from tests.quotes.record import DAY, NEXT, Recorded, are_free, part_of
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 declared, folder, recorded = record.declared, record.folder, record.recorded
@@ -129,12 +133,59 @@ def test_a_file_that_cannot_be_had_whole_is_refused(
 
 def test_downloads_are_counted_apart(sealed: RecordDay) -> None:
     client = client_for()
-    answers = [
-        client.get("/api/v1/record/2030-03-05/USDJPY") for _ in range(RecordFileView.throttle.burst + 1)
-    ]
+    answers = []
+    for _ in range(RecordFileView.throttle.burst + 1):
+        answers.append(client.get("/api/v1/record/2030-03-05/USDJPY"))
+        answers[-1].close()
     assert {answer.status_code for answer in answers[:-1]} == {200}
     assert (answers[-1].status_code, answers[-1].json()["code"]) == (429, "too_many")
     assert client.get("/api/v1/record").status_code == 200
+
+
+def test_two_are_downloaded_at_once_and_a_place_comes_back_whatever_happens(
+    sealed: RecordDay, folder: Path
+) -> None:
+    client, address = client_for(), "/api/v1/record/2030-03-05/EURUSD"
+    first, second = client.get(address), client.get(address)
+    assert (first.status_code, second.status_code) == (200, 200)
+    third = client.get(address)
+    assert (third.status_code, third.json()["code"], third["Retry-After"]) == (503, "unavailable", "1")
+    # Closed before anything was read, and twice.
+    first.close()
+    first.close()
+    # Read to its end.
+    read = client.get(address)
+    assert len(body_of(read)) == int(read["Content-Length"])
+    # Never closed by anybody.
+    lost = client.get(address)
+    assert lost.status_code == 200
+    del lost, read
+    gc.collect()
+    # Refused, as it cannot be had.
+    other = next(folder.glob("2030-03-05/USDJPY-*"))
+    other.rename(other.with_suffix(".away"))
+    for _ in range(3):
+        assert client.get("/api/v1/record/2030-03-05/USDJPY")["Retry-After"] == "30"
+    again = client.get(address)
+    assert again.status_code == 200
+    second.close()
+    again.close()
+    # Broken off in the middle.
+    part = RecordPart.objects.get(instrument__symbol="EURUSD")
+    for _ in range(3):
+        download = history.file_of(part)
+        download._chunks = iter(Breaking())
+        with pytest.raises(ArchiveFailed):
+            list(download)
+    assert are_free()
+
+
+class Breaking:
+    """A storage that is away after the first piece."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"first"
+        raise ArchiveFailed("away")
 
 
 # --- Pages ----------------------------------------------------------------------------------------------

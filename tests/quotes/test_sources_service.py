@@ -40,16 +40,16 @@ def entries(action: str) -> Any:
 
 
 def test_a_source_is_made_with_an_entry_and_the_feed_finds_it(olga: Any, noon: Clock) -> None:
-    made = source(olga, secret_ref="kraken-main")
+    made = source(olga, secret_ref="source-kraken")
     assert (made.is_enabled, made.changed_at, made.options) == (True, at(0), {})
     entry = entries("source.created").get()
     assert (entry.object_id, entry.reason, entry.actor_id) == ("kraken", "second source", olga.pk)
     assert entry.after == {
-        "kind": "kraken", "name": "Kraken", "url": KRAKEN, "secret_ref": "kraken-main", "options": {},
+        "kind": "kraken", "name": "Kraken", "url": KRAKEN, "secret_ref": "source-kraken", "options": {},
         "is_enabled": True,
     }  # fmt: skip
     found = {each.code: each for each in selectors.connections()}
-    assert (found["kraken"].url, found["kraken"].secret_ref) == (KRAKEN, "kraken-main")
+    assert (found["kraken"].url, found["kraken"].secret_ref) == (KRAKEN, "source-kraken")
     assert set(found) == {"binance", "kraken", "replay", "simulated"}
     assert known_sources() == {
         "simulated": "simulated", "replay": "replay", "binance": "binance", "kraken": "kraken",
@@ -94,6 +94,13 @@ def test_a_source_is_made_with_an_entry_and_the_feed_finds_it(olga: Any, noon: C
         ("secret_ref", {"secret_ref": "4b1e2c3d5f6a7b8c-9d0e1f2a3b4c5d6e"}),
         ("secret_ref", {"secret_ref": "6f1c1c3e-93aa-4c1d-8f3e-0a5d2b7c9e11"}),
         ("secret_ref", {"secret_ref": "../../etc/passwd"}),
+        ("secret_ref", {"secret_ref": "source-"}),
+        ("secret_ref", {"secret_ref": "source_kraken"}),
+        ("secret_ref", {"secret_ref": "resource-kraken"}),
+        (
+            "secret_ref",
+            {"kind": "json", "url": "wss://evil.example/{secret}", "secret_ref": "archive-key"},
+        ),
         ("options", {"options": ["a"]}),
         ("options", {"options": {"a": "b" * 20_001}}),
         ("options", {"options": {"auth": {"send": {"api_key": "9f86d081884c7d65"}}}}),
@@ -116,6 +123,18 @@ def test_a_key_that_was_pasted_is_not_said_again_nor_kept(olga: Any, noon: Clock
     assert key not in str(refused.value.as_problem())
     assert "write its name here" in refused.value.detail
     assert not AuditEntry.objects.filter(after__icontains=key).exists()
+
+
+def test_no_source_gets_another_secret_of_the_platform(olga: Any, noon: Clock) -> None:
+    made = source(olga, secret_ref="source-kraken")
+    for name in ("archive-key", "kraken-main"):
+        with pytest.raises(InvalidSource) as refused:
+            change_source(source=made, actor=olga, reason="try", secret_ref=name)
+        assert refused.value.details["errors"] == {
+            "secret_ref": ["Sources use only secrets whose names begin with source-, e.g. source-kraken."]
+        }
+    made.refresh_from_db()
+    assert made.secret_ref == "source-kraken"
 
 
 def test_the_adapter_has_its_say_about_the_options(olga: Any, noon: Clock) -> None:
@@ -142,13 +161,17 @@ def test_the_adapter_has_its_say_about_the_options(olga: Any, noon: Clock) -> No
                 "paths": {"each": "data", "symbol": "s", "price": "p"},
             },
         },
-        {"kind": "fix", "url": "fix.example:9880", "options": {"sender": "US", "target": "THEM"}},
+        {
+            "kind": "fix",
+            "url": "fix.example:9880",
+            "options": {"sender": "US", "target": "THEM", "allow_plaintext": True},
+        },
         {"kind": "fix", "url": "tcps://fix.example:9880", "options": {"sender": "US", "target": "THEM"}},
     ],
     ids=lambda settings: settings["url"] or settings["kind"],
 )
 def test_every_kind_can_be_configured(olga: Any, noon: Clock, settings: dict[str, Any]) -> None:
-    made = source(olga, "another", secret_ref="lp-1.password", **settings)
+    made = source(olga, "another", secret_ref="source-lp-1.password", **settings)
     assert (made.kind, made.url) == (settings["kind"], settings["url"])
 
 

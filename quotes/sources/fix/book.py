@@ -157,6 +157,10 @@ class Books:
         """Return the best bid and offer of a symbol, None while one of them is missing."""
         return self._books[symbol].top()
 
+    def without_top(self) -> list[str]:
+        """Return the symbols that have no bid or no offer."""
+        return [symbol for symbol, book in self._books.items() if book.top() is None]
+
     def take(self, message: Message, requested: Collection[str]) -> list[str]:
         """Take a snapshot or an incremental refresh over; return the symbols it spoke of.
 

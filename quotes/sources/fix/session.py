@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from quotes.services.fix import FixNumbers
 from quotes.sources.connection import SourceError, Timing
+from quotes.sources.fix.listener import Listener
 from quotes.sources.fix.messages import Field, Garbled, Message, Scanner
 from quotes.sources.fix.sender import Sender
 from quotes.sources.fix.transitions import (
@@ -39,48 +39,15 @@ REJECTS = {"3": "reject", "j": "business_reject", "5": "logout", "Y": "market_da
 
 @dataclass(frozen=True, slots=True)
 class Parties:
-    """Who speaks with whom, and how a session is opened."""
+    """Who speaks with whom, and how a session is opened and asked."""
 
     source: str
     ours: str
     theirs: str
     heartbeat_seconds: int
     resets: bool
+    test_request_seconds: float
     credentials: tuple[Field, ...] = ()
-
-
-class Listener(Protocol):
-    """Who hears what a session receives; every call comes on the event loop."""
-
-    def logged_on(self, heartbeat_seconds: float) -> None:
-        """The peer has answered the Logon."""
-
-    def deliver(self, message: Message, is_current: bool) -> None:
-        """An application message, in order; not current while others are missing, or when sent again."""
-
-    def alive(self, message: Message) -> None:
-        """A sign of life, and nothing is missing."""
-
-    def lost(self) -> None:
-        """Messages are missing."""
-
-    def skipped(self) -> None:
-        """Messages of this connection are missing for good."""
-
-    def caught_up(self) -> None:
-        """What was missing has been made up for, or will never be."""
-
-    def stalled(self) -> None:
-        """What comes now may have waited here, unread."""
-
-    def asked(self) -> None:
-        """A TestRequest is on its way."""
-
-    def answered(self) -> None:
-        """It has been answered."""
-
-    def complained(self, text: str) -> None:
-        """The peer has refused something, or something could not be read."""
 
 
 class Session:
@@ -101,7 +68,8 @@ class Session:
         self._scanner = Scanner()
         self._held: dict[int, tuple[Seen, Message]] = {}
         now = asyncio.get_running_loop().time()
-        self._times = Times(parties.heartbeat_seconds, timing.connect, now, now, now, now)
+        every = parties.test_request_seconds
+        self._times = Times(parties.heartbeat_seconds, every, timing.connect, now, now, now, now)
         self._ticked_at = self._kept_at = now
         self._question = 0
         # The number of the peer's Logon: what came before it belongs to other connections.
@@ -166,6 +134,10 @@ class Session:
         self._times.told_at = asyncio.get_running_loop().time()
         self.sender.send(kind, body, then)
 
+    def ask_soon(self) -> None:
+        """Ask for an answer as soon as none is waited for."""
+        self._times.must_ask = True
+
     # --- time -----------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
@@ -211,7 +183,7 @@ class Session:
                 raise SourceError("the peer closed the connection")
             now = asyncio.get_running_loop().time()
             if now - self._ticked_at > self._timing.silence + TICK_SECONDS:
-                self._times.must_ask = True
+                self.ask_soon()
                 self._listener.stalled()
             self._scanner.feed(data)
             while (message := self._next()) is not None:
@@ -267,7 +239,7 @@ class Session:
             self._times.heartbeat = answered
         # The first answer measures the lag before there is a quote.
         self._question_now(self._times.heard_at)
-        self._listener.logged_on(self._times.heartbeat)
+        self._listener.logged_on(self._times.ask_after)
 
     def _restart(self, seen: Seen, message: Message) -> None:
         self._held.clear()
@@ -335,6 +307,8 @@ class Session:
         if message.type == "5":
             self._why = f"the peer logged out: {text}" if text else "the peer logged out"
         self._listener.complained(f"{kind}: {text}")
+        if message.type == "Y":
+            self._listener.refused(message.get(262) or "")
         self.sender.report(kind, ref_seq, text)
 
     def _words(self, message: Message) -> str:

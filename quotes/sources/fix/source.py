@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from msgspec import Meta
 
 from config.core import clock
-from config.core.secrets import SecretMissing, get_secret
+from config.core.secrets import SecretMissing
 from quotes.errors import InvalidSource
 from quotes.intake import Intake, Link, Subscription
 from quotes.lanes import Connection
@@ -25,12 +25,14 @@ from quotes.sources.fix.book import Books, request
 from quotes.sources.fix.messages import Field, Message, Unreadable, Unsendable, encode, read_timestamp
 from quotes.sources.fix.sender import stored
 from quotes.sources.fix.session import Parties, Session
-from quotes.sources.fix.transitions import GIVE_UP_AFTER
-from quotes.sources.options import Options, read_options
+from quotes.sources.options import Options, check_url, read_options
+from quotes.sources.streams import HIDDEN, LONGEST_WORDS, read_secret
 
 log = structlog.get_logger(__name__)
 FAILURES = (OSError, TimeoutError, SourceError, DatabaseError, fix.NumberTaken)
 LONGEST_HOST = 253
+# An answer may be late by as long as it took to be asked for, and by this.
+ALLOWANCE_SECONDS = 0.5
 
 CompId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[!-<>-~]+$")]
 
@@ -39,8 +41,9 @@ class FixOptions(Options, frozen=True):
     """What a FIX session needs besides its address and its password.
 
     `depth` 1 asks for the best prices alone, 0 for the whole book; `update_type` 0 for whole snapshots, 1 for
-    changes. `heartbeat_seconds` is also how often the peer is asked for an answer, which measures its lag: a
-    quiet market is known to be quiet once it has answered.
+    changes. `test_request_seconds` is how often the peer is asked for an answer, which measures its lag: a
+    quiet market is known to be quiet once it has answered. `allow_plaintext` lets a name or a password go to
+    another machine in the clear.
     """
 
     sender: CompId
@@ -52,6 +55,8 @@ class FixOptions(Options, frozen=True):
     symbols_per_request: Annotated[int, Meta(ge=1, le=500)] = 1
     update_type: Literal[0, 1] = 1
     ca_file: str = ""
+    test_request_seconds: Annotated[float, Meta(ge=1, le=60)] = 2.0
+    allow_plaintext: bool = False
 
 
 def read_address(url: str) -> tuple[str, int, bool]:
@@ -69,6 +74,15 @@ def read_address(url: str) -> tuple[str, int, bool]:
     return host, port, parts.scheme == "tcps"
 
 
+def check_privacy(url: str) -> None:
+    """Refuse an address to which a name or a password would go in the clear. Raises InvalidSource."""
+    try:
+        check_url(url if "://" in url else f"tcp://{url}", "tcps", "tcp")
+    except InvalidSource as error:
+        said = "a name or a password goes to another machine with tcps:// only, or with `allow_plaintext`"
+        raise InvalidSource(f"url: {said}") from error
+
+
 class FixSource:
     """Keeps one session with a peer, and opens another with growing patience when it ends."""
 
@@ -80,12 +94,22 @@ class FixSource:
         # By the peer's symbol, the instruments that ask for it.
         self._symbols: dict[str, list[str]] = {}
         self._changed = asyncio.Event()
+        self._hidden: set[str] = set()
 
     @classmethod
     def check(cls, connection: Connection) -> FixOptions:
         """Return the connection's options; raise InvalidSource for those, or an address, that cannot be."""
         read_address(connection.url)
-        return read_options(connection, FixOptions)
+        options = read_options(connection, FixOptions)
+        if (connection.secret_ref or options.username) and not options.allow_plaintext:
+            check_privacy(connection.url)
+        return options
+
+    def hidden(self, words: str) -> str:
+        """Return words of the peer, or of a library, cut short and without the secret in them."""
+        for secret in self._hidden:
+            words = words.replace(secret, HIDDEN)
+        return words[:LONGEST_WORDS]
 
     def watch(self, subscriptions: Collection[Subscription]) -> None:
         """Deliver exactly these; a changed list is asked for on the session there is."""
@@ -116,8 +140,9 @@ class FixSource:
             except FAILURES as error:
                 wait = backoff.seconds(loop.time() - began)
                 ERRORS.labels(self.name).inc()
-                self._health.failed(error)
-                log.warning("FIX session ended", source=self.name, error=str(error), wait=wait)
+                said = self.hidden(str(error)) or type(error).__name__
+                self._health.failed(said)
+                log.warning("FIX session ended", source=self.name, error=said, wait=wait)
                 await asyncio.sleep(wait)
 
     async def _stream(self, options: FixOptions, address: tuple[str, int, bool]) -> None:
@@ -139,12 +164,13 @@ class FixSource:
         credentials: list[Field] = [(553, options.username)] if options.username else []
         if self._connection.secret_ref:
             try:
-                secret = await asyncio.to_thread(get_secret, self._connection.secret_ref)
+                secret = await asyncio.to_thread(read_secret, self._connection.secret_ref)
                 encode("A", [(554, secret)])
             except SecretMissing as error:
                 raise SourceError(str(error)) from None
             except (Unsendable, ValueError):
                 raise SourceError("the secret cannot be sent: it is empty or not plain text") from None
+            self._hidden |= {secret, repr(secret)[1:-1]}
             credentials.append((554, secret))
         return Parties(
             self.name,
@@ -152,6 +178,7 @@ class FixSource:
             options.target,
             options.heartbeat_seconds,
             options.reset_on_logon,
+            options.test_request_seconds,
             tuple(credentials),
         )
 
@@ -181,7 +208,7 @@ class _Delivery:
         self._health = source.intake.health(source.name)
         self._session = Session(parties, self, numbers, streams, source.timing)
         self._books = Books(options.depth, self._health.ignored)
-        self._link = self._new_link(parties.heartbeat_seconds)
+        self._link = self._new_link(options.test_request_seconds)
         # By the id of a market data request that stands, its symbols.
         self._requests: dict[str, tuple[str, ...]] = {}
         # Ids of an earlier connection may still be known to the peer.
@@ -210,8 +237,8 @@ class _Delivery:
             if self._health.state == "up":
                 self._request_wanted()
 
-    def _new_link(self, heartbeat_seconds: float) -> Link:
-        silence = timedelta(seconds=GIVE_UP_AFTER * heartbeat_seconds)
+    def _new_link(self, ask_seconds: float) -> Link:
+        silence = timedelta(seconds=2 * ask_seconds + ALLOWANCE_SECONDS)
         return Link(silence, source=self._source.name, is_pinged=True)
 
     # --- what is asked for ----------------------------------------------------------------------------
@@ -241,9 +268,9 @@ class _Delivery:
 
     # --- what the session hears -----------------------------------------------------------------------
 
-    def logged_on(self, heartbeat_seconds: float) -> None:
+    def logged_on(self, ask_seconds: float) -> None:
         """Begin to deliver."""
-        self._link = self._new_link(heartbeat_seconds)
+        self._link = self._new_link(ask_seconds)
         self._health.connected()
         self._request_wanted()
 
@@ -263,20 +290,26 @@ class _Delivery:
                 # The books are not known any more; new ones come with a new session.
                 raise SourceError(said) from error
             self._health.complained(said)
-            return
+            # The book that was to be replaced is known no longer, and empty.
+            touched = self._books.without_top()
         if is_current:
             for symbol in touched:
                 self._quote(symbol)
 
     def _quote(self, symbol: str) -> None:
         top = self._books.top(symbol)
-        if top is not None:
-            for instrument in self._source.symbols.get(symbol, ()):
+        for instrument in self._source.symbols.get(symbol, ()):
+            if top is None:
+                self._intake.withdraw(instrument, self._link)
+            else:
                 self._intake.quote(instrument, *top, self._link)
 
     def alive(self, message: Message) -> None:
-        """Note a sign of life."""
+        """Note a sign of life; what comes after a silence may have waited, and is asked about at once."""
+        was_stalled = self._link.stalled_at is not None
         self._intake.alive(self._link)
+        if self._link.stalled_at is not None and not was_stalled:
+            self._session.ask_soon()
         if (theirs := read_timestamp(message.get(52))) is not None and not message.says(43):
             self._health.saw_time(theirs)
 
@@ -285,7 +318,8 @@ class _Delivery:
         self._intake.cut(self._link)
 
     def skipped(self) -> None:
-        """Begin books of changes anew, with new snapshots."""
+        """Know nothing until the next quotes; begin books of changes anew, with new snapshots."""
+        self._intake.cut(self._link)
         if not self._has_changes:
             return
         standing, self._requests = self._requests, {}
@@ -311,8 +345,17 @@ class _Delivery:
         """Note the lag; after a stall the books are current again."""
         was_stalled = self._link.stalled_at is not None
         self._intake.answer(self._link)
-        if was_stalled and self._link.stalled_at is None:
+        is_stalled = self._link.stalled_at is not None
+        if was_stalled and not is_stalled:
             self.caught_up()
+        elif is_stalled and not was_stalled:
+            self._session.ask_soon()
+
+    def refused(self, request_id: str) -> None:
+        """Take back the prices of what the peer delivers no longer."""
+        for symbol in self._requests.get(request_id, ()):
+            for instrument in self._source.symbols.get(symbol, ()):
+                self._intake.withdraw(instrument, self._link)
 
     def complained(self, text: str) -> None:
         """Show the operator what is wrong."""

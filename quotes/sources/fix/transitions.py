@@ -6,7 +6,7 @@ from enum import StrEnum, auto
 
 from quotes.sources.fix.messages import VERSION, Message
 
-# Of the answered heartbeat interval: when an answer is asked for, and when the peer is given up.
+# Of the answered heartbeat interval: when an answer is asked for at the latest, when the peer is given up.
 ASK_AFTER, GIVE_UP_AFTER = 1.2, 2.0
 
 
@@ -265,9 +265,13 @@ class Due(StrEnum):
 
 @dataclass(slots=True)
 class Times:
-    """When what happened last, in seconds of one clock; None: there is no question, nothing is missing."""
+    """When what happened last, in seconds of one clock; None: there is no question, nothing is missing.
+
+    `ask_every` is how long after an answer the next question comes, unless the heartbeat wants it sooner.
+    """
 
     heartbeat: float
+    ask_every: float
     logon_limit: float
     began_at: float
     heard_at: float
@@ -277,6 +281,11 @@ class Times:
     missing_since: float | None = None
     # What was received may have waited: an answer is wanted at once.
     must_ask: bool = False
+
+    @property
+    def ask_after(self) -> float:
+        """Seconds from an answer to the next question."""
+        return min(self.ask_every, ASK_AFTER * self.heartbeat)
 
 
 def due(phase: Phase, times: Times, now: float) -> Iterator[Due]:
@@ -294,9 +303,7 @@ def due(phase: Phase, times: Times, now: float) -> Iterator[Due]:
         yield Due.GIVE_UP_UNANSWERED
     elif times.missing_since is not None and now - times.missing_since >= limit:
         yield Due.GIVE_UP_MISSING
-    elif times.asked_at is None and (
-        times.must_ask or now - times.answered_at >= ASK_AFTER * times.heartbeat
-    ):
+    elif times.asked_at is None and (times.must_ask or now - times.answered_at >= times.ask_after):
         yield Due.TEST_REQUEST
     elif now - times.told_at >= times.heartbeat:
         yield Due.HEARTBEAT

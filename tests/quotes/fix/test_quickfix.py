@@ -195,9 +195,9 @@ async def test_a_market_that_is_killed_is_reached_again(lp: Source, market: Engi
 async def test_a_wrong_password_is_told_and_the_right_one_lets_in(
     lp: Source, market: Engine, monkeypatch: pytest.MonkeyPatch, rejects: Rejects
 ) -> None:
-    monkeypatch.setenv("SECRET_LP_PASSWORD", "guess")
-    async with speaking(market, secret_ref="lp.password", username="tick") as (_, heard):
+    monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "guess")
+    async with speaking(market, secret_ref="source-lp.password", username="tick") as (_, heard):
         await eventually(lambda: "wrong password" in heard.health("lp").last_error)
-        monkeypatch.setenv("SECRET_LP_PASSWORD", "hush")
+        monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "hush")
         await until_quoted(heard, 1)
     assert ("logout", None, "Rejected Logon Attempt: wrong password") in await rejects()

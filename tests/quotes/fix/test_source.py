@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from config.core import clock
 from quotes.errors import InvalidSource
 from quotes.intake import Intake
 from quotes.lanes import Connection
@@ -24,6 +25,7 @@ from quotes.sources.fix import FixOptions, FixSource
 from quotes.sources.fix.source import read_address
 from tests.quotes.fix.peer import OPTIONS, Acceptor, Line, subscription, trading, until_quoted
 from tests.quotes.fix.wire import fix, snapshot
+from tests.quotes.market import Clock
 from tests.quotes.test_binance import Heard, eventually
 
 Numbers = Callable[[], Awaitable[tuple[int, int]]]
@@ -51,9 +53,9 @@ def requests(line: Line) -> list[tuple[str, list[str]]]:
 async def test_a_session_logs_on_asks_and_delivers(
     lp: Source, numbers: Numbers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECRET_LP_PASSWORD", "hush")
+    monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "hush")
     acceptor = Acceptor(serve)
-    async with trading(acceptor, options={"username": "tick"}, secret_ref="lp.password") as (_, heard):
+    async with trading(acceptor, options={"username": "tick"}, secret_ref="source-lp.password") as (_, heard):
         await until_quoted(heard, 1)
         await eventually(lambda: heard.links[0].lag_ms is not None)
     logon, *others = acceptor.lines[0].got
@@ -91,14 +93,14 @@ async def test_a_logon_that_is_refused_is_told_to_the_operator(lp: Source, rejec
 async def test_the_password_is_not_repeated_after_the_peer(
     lp: Source, rejects: Rejects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECRET_LP_PASSWORD", "hush")
+    monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "hush")
 
     async def refuse(line: Line) -> None:
         await line.expect("A")
         line.send("5", (58, "bad password 'hush'"))
         await line.listen()
 
-    async with trading(Acceptor(refuse), secret_ref="lp.password") as (_, heard):
+    async with trading(Acceptor(refuse), secret_ref="source-lp.password") as (_, heard):
         await eventually(lambda: heard.health("lp").failures >= 2)
         assert heard.health("lp").last_error.endswith("bad password '[secret]'")
     assert {text for _, _, text in await rejects()} == {"bad password '[secret]'"}
@@ -107,12 +109,12 @@ async def test_the_password_is_not_repeated_after_the_peer(
 async def test_a_secret_that_is_missing_or_cannot_be_sent_is_said_without_it(
     lp: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with trading(Acceptor(serve), secret_ref="lp.password") as (_, heard):
-        await eventually(lambda: "there is no secret lp.password" in heard.health("lp").last_error)
-        monkeypatch.setenv("SECRET_LP_PASSWORD", "hüsh")
+    async with trading(Acceptor(serve), secret_ref="source-lp.password") as (_, heard):
+        await eventually(lambda: "there is no secret source-lp.password" in heard.health("lp").last_error)
+        monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "hüsh")
         await eventually(lambda: "cannot be sent" in heard.health("lp").last_error)
         assert "hüsh" not in heard.health("lp").last_error
-        monkeypatch.setenv("SECRET_LP_PASSWORD", "hush")
+        monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "hush")
         await until_quoted(heard, 1)
 
 
@@ -175,6 +177,48 @@ async def test_snapshots_and_changes_become_quotes(lp: Source) -> None:
         assert health.ignored == {"USD/JPY": 1, "message h": 1}
         assert health.last_error == "message 11 (EUR/USD): field 270 is no price"
         assert health.state == "up"
+
+
+@pytest.mark.parametrize(
+    ("kind", "pairs"),
+    [
+        ("X", [(268, "1"), (279, "0"), (269, "J"), (55, "EUR/USD")]),
+        ("X", [(268, "1"), (279, "2"), (269, "0"), (55, "EUR/USD")]),
+        ("X", [(268, "1"), (279, "1"), (269, "1"), (55, "EUR/USD"), (270, "1.1002"), (276, "B")]),
+        ("W", [(55, "EUR/USD"), (268, "0")]),
+        ("W", [(55, "EUR/USD"), (268, "1"), (269, "J")]),
+        ("W", [(55, "EUR/USD"), (268, "1"), (269, "0"), (270, "1.1000")]),
+        ("W", [(55, "EUR/USD"), (268, "1"), (269, "0"), (270, "much")]),
+        ("Y", [(281, "0"), (58, "halted")]),
+    ],
+)
+async def test_a_price_taken_back_stops_the_watermark_until_a_fresh_one(
+    lp: Source, kind: str, pairs: list[tuple[int, str]]
+) -> None:
+    halted, resumed = asyncio.Event(), asyncio.Event()
+
+    async def play(line: Line) -> None:
+        await line.log_on((141, "Y"))
+        key = (262, (await line.expect("V"))[262])
+        line.quote("EUR/USD", "1.1000", "1.1002", key)
+        await halted.wait()
+        line.send(kind, key, *pairs)
+        await resumed.wait()
+        line.quote("EUR/USD", "1.1001", "1.1003", key)
+        await line.listen()
+
+    async with trading(Acceptor(play)) as (_, heard):
+        await until_quoted(heard, 1)
+        heard.collect()
+        halted.set()
+        await eventually(lambda: heard.withdrawn == ["EURUSD"])
+        assert not heard.is_up("EURUSD")
+        assert heard.collect() == {}
+        resumed.set()
+        await until_quoted(heard, 2)
+        (collected,) = heard.collect().values()
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
+        assert heard.quotes == [E1, E2]
 
 
 async def test_a_change_that_cannot_be_read_opens_the_session_anew(lp: Source) -> None:
@@ -292,6 +336,9 @@ async def test_a_logout_of_the_peer_is_answered_and_another_session_opened(
         (OPTIONS | {"update_type": 2}, "update_type"),
         (OPTIONS | {"symbols_per_request": 0}, "symbols_per_request"),
         (OPTIONS | {"depth": -1}, "depth"),
+        (OPTIONS | {"test_request_seconds": 0.5}, "test_request_seconds"),
+        (OPTIONS | {"test_request_seconds": 61}, "test_request_seconds"),
+        (OPTIONS | {"allow_plaintext": "yes"}, "allow_plaintext"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], says: str) -> None:
@@ -301,7 +348,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], says: str) 
 
 def test_options_have_their_defaults() -> None:
     made = FixSource.check(Connection("lp", "fix", "lp.example:443", "", {"sender": "A", "target": "B"}))
-    assert made == FixOptions("A", "B", "", 30, True, 1, 1, 1, "")
+    assert made == FixOptions("A", "B", "", 30, True, 1, 1, 1, "", 2.0, False)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +370,55 @@ def test_addresses(url: str, expected: tuple[str, int, bool]) -> None:
 def test_addresses_that_cannot_be_are_refused(url: str) -> None:
     with pytest.raises(InvalidSource, match="url: "):
         read_address(url)
+
+
+PLAIN_URLS = ["lp.example:9000", "tcp://lp.example:9000", "192.0.2.7:9000", "[2001:db8::1]:9000"]
+SAFE_URLS = [
+    "127.0.0.1:9000",
+    "localhost:9000",
+    "[::1]:9000",
+    "tcp://127.0.0.1:9000",
+    "tcps://lp.example:9000",
+]
+
+
+@pytest.mark.parametrize(
+    ("secret_ref", "more"),
+    [("source-lp", {}), ("", {"username": "tick"}), ("source-lp", {"username": "tick"})],
+)
+@pytest.mark.parametrize("url", PLAIN_URLS + SAFE_URLS)
+def test_a_password_goes_to_another_machine_in_the_clear_only_where_that_is_allowed(
+    url: str, secret_ref: str, more: dict[str, Any]
+) -> None:
+    options = OPTIONS | more
+    if url in PLAIN_URLS:
+        with pytest.raises(InvalidSource, match=r"url: .* with tcps:// only, or with `allow_plaintext`"):
+            FixSource.check(Connection("lp", "fix", url, secret_ref, options))
+    else:
+        FixSource.check(Connection("lp", "fix", url, secret_ref, options))
+    FixSource.check(Connection("lp", "fix", url, "", OPTIONS))
+    FixSource.check(Connection("lp", "fix", url, secret_ref, options | {"allow_plaintext": True}))
+
+
+async def test_no_secret_but_those_of_sources_is_sent(lp: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_SIGNING_KEY", "hush")
+    acceptor = Acceptor(serve)
+    async with trading(acceptor, secret_ref="signing-key") as (_, heard):
+        await eventually(lambda: heard.health("lp").failures >= 1)
+        said = "a source may only use secrets whose names begin with source-"
+        assert heard.health("lp").last_error == said
+    assert acceptor.lines == []
+
+
+async def test_its_password_is_hidden_in_whatever_is_said(
+    lp: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_SOURCE_LP_PASSWORD", "it's \\hush")
+    async with trading(Acceptor(serve), secret_ref="source-lp.password") as (source, heard):
+        await until_quoted(heard, 1)
+        assert source.hidden("554=it's \\hush") == "554=[secret]"
+        assert "hush" not in source.hidden(repr({"password": "it's \\hush"}))
+        assert len(source.hidden("x" * 1000)) == 300
 
 
 async def test_a_source_that_cannot_be_opened_says_why_and_harms_nobody() -> None:
@@ -459,6 +555,90 @@ async def test_what_waited_while_the_loop_stood_still_makes_no_tick_until_an_ans
         await eventually(lambda: heard.is_up("EURUSD"))
         assert heard.quotes == [E1, E2, E2]
         assert [tick[1] for tick in heard.lanes["EURUSD"].ticks] == [Decimal("1.10")]
+
+
+async def test_a_stall_shorter_than_the_heartbeat_is_a_gap(lp: Source) -> None:
+    answers, stands = asyncio.Event(), Clock()
+
+    async def play(line: Line) -> None:
+        await line.log_on((141, "Y"))
+        await line.listen("V")
+        line.quote("EUR/USD", "1.1000", "1.1002")
+        await answers.wait()
+        await line.listen()
+
+    acceptor = Acceptor(play)
+    with clock.ticking(stands):
+        async with trading(acceptor) as (_, heard):
+            await until_quoted(heard, 1)
+            (before,) = heard.collect().values()
+            assert heard.links[0].silence == timedelta(seconds=4.5)
+            # Less than a sixth of the heartbeat; what comes then may have waited.
+            stands.move(4.6)
+            acceptor.lines[0].quote("EUR/USD", "1.1001", "1.1003")
+            await until_quoted(heard, 2)
+            assert not heard.is_up("EURUSD")
+            assert heard.collect() == {}
+            answers.set()
+            await eventually(lambda: heard.is_up("EURUSD"))
+            (after,) = heard.collect().values()
+            assert after.resumes_at == after.stretch.ticks[0][0] > before.stretch.until
+            assert heard.quotes == [E1, E2, E2]
+    assert len(acceptor.lines) == 1
+
+
+async def test_a_pause_that_is_not_longer_than_two_questions_is_none(lp: Source) -> None:
+    stands = Clock()
+    with clock.ticking(stands):
+        acceptor = Acceptor(serve)
+        async with trading(acceptor, options={"test_request_seconds": 4}) as (_, heard):
+            await until_quoted(heard, 1)
+            await eventually(lambda: heard.links[0].lag_ms is not None)
+            heard.collect()
+            stands.move(8.5)
+            acceptor.lines[0].quote("EUR/USD", "1.1001", "1.1003")
+            await until_quoted(heard, 2)
+            (collected,) = heard.collect().values()
+            assert collected.resumes_at is None
+
+
+async def test_the_peer_is_asked_far_more_often_than_its_heartbeat(lp: Source) -> None:
+    acceptor = Acceptor(serve)
+    async with trading(acceptor, options={"test_request_seconds": 1}) as (_, heard):
+        await until_quoted(heard, 1)
+        # One right after the Logon, and another a second after each answer; the heartbeat is 30 s.
+        await eventually(lambda: [each.kind for each in acceptor.lines[0].got].count("1") == 3)
+    asked = [each[112] for each in acceptor.lines[0].got if each.kind == "1"]
+    assert asked == ["TEST1", "TEST2", "TEST3"]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+async def test_market_data_passed_over_by_a_reset_is_a_gap(lp: Source, changes: bool) -> None:
+    reset, resumed = asyncio.Event(), asyncio.Event()
+
+    async def play(line: Line) -> None:
+        await line.log_on((141, "Y"))
+        await line.listen("V")
+        line.quote("EUR/USD", "1.1000", "1.1002")
+        if changes:
+            line.send("X", (268, "1"), (279, "1"), (269, "0"), (55, "EUR/USD"), (270, "1.1000"))
+        await reset.wait()
+        line.raw(fix("4", line.seq, (36, str(line.seq + 10))))
+        line.seq += 10
+        await resumed.wait()
+        line.quote("EUR/USD", "1.1001", "1.1003")
+        await line.listen()
+
+    async with trading(Acceptor(play)) as (_, heard):
+        await until_quoted(heard, 1 + changes)
+        heard.collect()
+        reset.set()
+        await eventually(lambda: heard.cuts == [heard.links[0]])
+        assert not heard.is_up("EURUSD")
+        resumed.set()
+        await until_quoted(heard, 2 + changes)
+        (collected,) = heard.collect().values()
+        assert collected.resumes_at == collected.stretch.ticks[0][0]
 
 
 async def test_bytes_split_anywhere_and_a_wrong_message_between_change_nothing(lp: Source) -> None:

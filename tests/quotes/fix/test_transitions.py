@@ -268,10 +268,10 @@ def test_whatever_comes_numbers_only_grow_but_for_a_reset(seens: list[Seen]) -> 
 
 
 def times(**changes: float | bool | None) -> Times:
-    """Everything happened at 100; the heartbeat is 10 s."""
+    """Everything happened at 100; the heartbeat is 10 s, and asks sooner than `ask_every`."""
     return Times(**({  # type: ignore[arg-type]
-        "heartbeat": 10.0, "logon_limit": 5.0, "began_at": 100.0, "heard_at": 100.0, "told_at": 100.0,
-        "answered_at": 100.0,
+        "heartbeat": 10.0, "ask_every": 60.0, "logon_limit": 5.0, "began_at": 100.0, "heard_at": 100.0,
+        "told_at": 100.0, "answered_at": 100.0,
     } | changes))  # fmt: skip
 
 
@@ -286,6 +286,11 @@ def times(**changes: float | bool | None) -> Times:
         # An answer is asked for after 1.2 heartbeats, whether the peer is silent or not.
         (ACTIVE, 112, {}, [Due.TEST_REQUEST]),
         (ACTIVE, 112, {"heard_at": 112}, [Due.TEST_REQUEST]),
+        # Or sooner, where that is wanted; one question at a time.
+        (ACTIVE, 101.9, {"ask_every": 2}, []),
+        (ACTIVE, 102, {"ask_every": 2}, [Due.TEST_REQUEST]),
+        (ACTIVE, 102, {"ask_every": 2, "heard_at": 102}, [Due.TEST_REQUEST]),
+        (ACTIVE, 109, {"ask_every": 2, "asked_at": 102}, []),
         (ACTIVE, 101, {"must_ask": True}, [Due.TEST_REQUEST]),
         (ACTIVE, 112, {"asked_at": 101, "told_at": 105}, []),
         (ACTIVE, 101, {"asked_at": 100, "must_ask": True}, []),

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import secrets
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
@@ -32,6 +34,9 @@ SCHEMA = pa.schema(
 )
 ROWS_AT_ONCE = 65_536
 CHUNK_BYTES = 1 << 18
+MAKING = ".making"
+# Nobody writes a file for that long.
+LEFT_BEHIND_SECONDS = 86_400
 Point = tuple[datetime, int, Any]
 
 
@@ -66,20 +71,40 @@ class Archive:
         """Write rows, ascending by `(at, seq)`, as `<day>/<name>-<hash of the content>.parquet`.
 
         Nothing has that name before it is whole, and the same rows have the same name again, so whoever
-        is stopped in between starts over. What `rows` raises is passed on and leaves no such file.
+        is stopped in between starts over, and two who write at once do not meet. What `rows` raises is passed
+        on and leaves no file.
         """
-        making = f"{day}/.{name}.making"
-        with failures(making):
-            self._make_folder(day)
-            with self._files.open_output_stream(making) as sink:
-                _write_parquet(sink, rows)
-        stored = self.known_by(making)
-        file = f"{day}/{name}-{stored.sha256.hex()[:16]}.parquet"
+        making = f"{day}/.{name}-{secrets.token_hex(8)}{MAKING}"
+        try:
+            with failures(making):
+                self._make_folder(day)
+                with self._files.open_output_stream(making) as sink:
+                    _write_parquet(sink, rows)
+            stored = self.known_by(making)
+            file = f"{day}/{name}-{stored.sha256.hex()[:16]}.parquet"
+            with failures(file):
+                self._sync(making)
+                self._files.move(making, file)
+        except BaseException:
+            self._remove(making)
+            raise
         with failures(file):
-            self._sync(making)
-            self._files.move(making, file)
             self._sync(str(day))
+        self.sweep(day)
         return stored._replace(file=file)
+
+    def sweep(self, day: date) -> None:
+        """Remove what writers of this day left half made who ended without a word, a day ago or longer."""
+        # Storage stamps its files with the real time, whatever ours is.
+        oldest = time.time() - LEFT_BEHIND_SECONDS
+        with suppress(OSError, pa.ArrowException):
+            for each in self._files.get_file_info(pafs.FileSelector(str(day), allow_not_found=True)):
+                if each.path.endswith(MAKING) and (each.mtime_ns or 0) / 1e9 < oldest:
+                    self._remove(each.path)
+
+    def _remove(self, file: str) -> None:
+        with suppress(OSError, pa.ArrowException):
+            self._files.delete_file(file)
 
     def known_by(self, file: str) -> Stored:
         """Return a file's size and SHA-256, read to its end."""

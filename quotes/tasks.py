@@ -24,8 +24,11 @@ KEPT_TOO_LONG = Counter("quotes_days_not_dropped", "Old days of ticks that could
 
 
 @shared_task(name="quotes.maintain_ticks")
-def maintain_ticks() -> None:
-    """Open the days ahead, seal those that are over, drop the sealed ones past TICK_RETENTION_DAYS."""
+def maintain_ticks() -> list[str] | None:
+    """Open the days ahead, seal those that are over, drop the sealed ones past TICK_RETENTION_DAYS.
+
+    Returns the days that could not be sealed or dropped when it was time; None: somebody else is at it.
+    """
     today = clock.now().date()
     opened = services.open_days([today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)])
     log.info("days of ticks opened", days=[str(day) for day in opened])
@@ -33,15 +36,22 @@ def maintain_ticks() -> None:
     with Leadership("archive") as lead:
         if not lead.acquire():
             log.info("days of ticks are being archived by somebody else")
-            return
+            return None
+        failed: list[str] = []
         sealed = set(RecordDay.objects.values_list("day", flat=True))
         for day in selectors.tick_days():
-            if day < today and (day in sealed or _seal(day, today)) and day < oldest:
-                _retire(day)
+            if day >= today:
+                continue
+            done = True if day in sealed else _seal(day, today)
+            if done and day < oldest:
+                done = _retire(day)
+            if done is False:
+                failed.append(str(day))
+        return failed
 
 
-def _seal(day: date, today: date) -> bool:
-    """Seal a day that is over; return whether it is sealed, or has nothing to seal."""
+def _seal(day: date, today: date) -> bool | None:
+    """Seal a day that is over: True when it is, or has nothing to seal; None: not time yet; False: failed."""
     # The archive's libraries are for those who use it.
     from quotes.archive import ArchiveFailed
     from quotes.rules.chain import ChainBroken
@@ -53,9 +63,9 @@ def _seal(day: date, today: date) -> bool:
         if today - day > SEALED_AFTER:
             NOT_SEALED.inc()
             log.error("a day of ticks is not sealed", day=str(day), reason=str(reason))
-        else:
-            log.info("a day of ticks is not sealed yet", day=str(day), reason=str(reason))
-        return False
+            return False
+        log.info("a day of ticks is not sealed yet", day=str(day), reason=str(reason))
+        return None
     except (ArchiveFailed, ChainBroken, DatabaseError) as error:
         NOT_SEALED.inc()
         log.error("a day of ticks was not sealed", day=str(day), error=str(error))
@@ -65,8 +75,8 @@ def _seal(day: date, today: date) -> bool:
     return True
 
 
-def _retire(day: date) -> None:
-    """Drop a day past its time, or say why it stays."""
+def _retire(day: date) -> bool:
+    """Drop a day past its time, or say why it stays; return whether it is dropped."""
     from quotes.archive import ArchiveFailed
     from quotes.services.archive import retire_day
     from quotes.services.partitions import NotArchived
@@ -76,12 +86,13 @@ def _retire(day: date) -> None:
     except (ArchiveFailed, NotArchived, DatabaseError) as error:
         KEPT_TOO_LONG.inc()
         log.error("a day of ticks was not dropped", day=str(day), error=str(error))
-        return
+        return False
     if kept is None:
         KEPT_TOO_LONG.inc()
         log.error("a day of ticks must stay: an order that needs it is not settled", day=str(day))
-    else:
-        log.info("day of ticks dropped", day=str(day), evidence=kept)
+        return False
+    log.info("day of ticks dropped", day=str(day), evidence=kept)
+    return True
 
 
 # --- Seeds of simulated prices, candles ---------------------------------------------------------------

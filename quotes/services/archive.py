@@ -166,6 +166,7 @@ def retire_day(*, day: date) -> int | None:
         parts = list(sealed.parts.select_related("instrument"))
         store = archive()
         check_files(store, sealed, parts)
+        store.sweep(day)
         if sealed.dropped_at is None:
             archived = {
                 part.instrument_id: Held(part.ticks, 0, part.first_seq, part.last_seq)

@@ -12,6 +12,7 @@ from django.db.models import Min
 
 from config.core.errors import Conflict
 from config.core.faults import faultpoint
+from config.core.leader import Leadership
 from quotes.archive import Archive, archive
 from quotes.models import EvidenceTick, Gap, Instrument, RecordDay, RecordPart, Tick, Watermark
 from quotes.recordings import RecordedQuote
@@ -25,6 +26,8 @@ MICROSECOND = timedelta(microseconds=1)
 # Before every number of a live tick: an instant is numbered by how far it lies before this one.
 NUMBERED_UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
 CANDLES_AT_ONCE = 10_000
+# A few seconds are for the job that is about to end.
+TURN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,23 @@ def backfill(
     """Seal the days of these recordings that lie wholly before the live records, one by one when asked for.
 
     `since` and `until` are the first and last day. A day that is there already with the same ticks stays.
-    Raises Conflict at one that has others, or live ticks: no part is ever added to a sealed day. Raises
-    InvalidRecording and ArchiveFailed. Days before the one that fails are done.
+    Raises Conflict at one that has others, or live ticks: no part is ever added to a sealed day; and while
+    somebody else archives: sealing is one process at a time. Raises InvalidRecording and ArchiveFailed. Days
+    before the one that fails are done.
     """
+    with Leadership("archive") as lead:
+        if not lead.acquire(wait_seconds=TURN_SECONDS):
+            raise Conflict("Days are being archived right now; try again in a minute.")
+        yield from _filled(recordings, since, until, told, lead)
+
+
+def _filled(
+    recordings: Mapping[Instrument, Iterator[RecordedQuote]],
+    since: date | None,
+    until: date | None,
+    told: Callable[[str], None],
+    lead: Leadership,
+) -> Iterator[BackfilledDay]:
     store = archive()
     sources = [DayTicks(instrument, quotes) for instrument, quotes in recordings.items()]
     sources.sort(key=lambda each: each.instrument.symbol)
@@ -148,6 +165,8 @@ def backfill(
                 for _ in each.take(day):
                     pass
             continue
+        if not lead.holds():
+            raise Conflict("Somebody else may archive by now: the connection that kept the turn was lost.")
         yield _fill(store, day, given)
     for each in sources:
         if dropped := {reason: count for reason, count in each.dropped.items() if count}:

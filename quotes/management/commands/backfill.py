@@ -7,7 +7,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.core.errors import DomainError
-from config.core.leader import Leadership
 from quotes.archive import ArchiveFailed
 from quotes.models import Instrument
 from quotes.recordings import InvalidRecording, read_recording
@@ -40,24 +39,20 @@ class Command(BaseCommand):
             raise CommandError(f"{options['source']}: no source offers history yet; give a --file.")
         recordings = _recordings(options["symbols"], options["file"] or [])
         sealed = 0
-        # Sealing is one process at a time.
-        with Leadership("archive") as lead:
-            if not lead.acquire(wait_seconds=5):
-                raise CommandError("Days are being archived right now; try again in a minute.")
-            try:
-                for each in backfill(
-                    recordings=recordings,
-                    since=options["since"],
-                    until=options["until"],
-                    told=self.stdout.write,
-                ):
-                    sealed += each.is_new
-                    ticks = ", ".join(f"{symbol} {count:,} ticks" for symbol, count in each.ticks.items())
-                    state = "sealed" if each.is_new else "is there already"
-                    self.stdout.write(f"{each.day} {state}: {ticks}, root {each.root.hex()}")
-                    self.stdout.flush()
-            except (DomainError, InvalidRecording, ArchiveFailed) as error:
-                raise CommandError(f"{error} ({sealed} days were sealed before.)") from error
+        try:
+            for each in backfill(
+                recordings=recordings,
+                since=options["since"],
+                until=options["until"],
+                told=self.stdout.write,
+            ):
+                sealed += each.is_new
+                ticks = ", ".join(f"{symbol} {count:,} ticks" for symbol, count in each.ticks.items())
+                state = "sealed" if each.is_new else "is there already"
+                self.stdout.write(f"{each.day} {state}: {ticks}, root {each.root.hex()}")
+                self.stdout.flush()
+        except (DomainError, InvalidRecording, ArchiveFailed) as error:
+            raise CommandError(f"{error} ({sealed} days were sealed before.)") from error
         self.stdout.write(f"{sealed} days sealed.")
 
 

@@ -55,6 +55,10 @@ class Subscription:
             yield replace(self, source=source, source_symbol=symbol)
 
 
+# Whoever configures a source decides where its secret is sent: no other secret of the platform is his.
+SECRETS_BEGIN = "source-"
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A source as operators configured it; `config.core.secrets` knows what `secret_ref` names."""

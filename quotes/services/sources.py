@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from config.core import audit, clock
 from quotes import rules, selectors
 from quotes.errors import InvalidSource, ReasonMissing
-from quotes.lanes import Connection
+from quotes.lanes import SECRETS_BEGIN, Connection
 from quotes.models import Instrument, Source
 
 CHANGEABLE = ("name", "url", "secret_ref", "options")
@@ -35,8 +35,6 @@ PLAIN = frozenset({"ws", "http"})
 HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 MOST_OPTIONS = 20_000
 SECRET_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
-# Whoever configures a source decides where its secret is sent: no other secret of the platform is his.
-SOURCES_OWN = "source-"
 SECRET_WORDS = re.compile(r"(pass(word|phrase)?|secret|token|api[_-]?key|key|authorization)", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"\{[^{}]+\}")
 # Names of secrets have few digits and short words; keys do not.
@@ -210,8 +208,8 @@ def _secret_error(source: Source) -> str:
     words = re.split(r"[_.-]", name)
     if sum(map(str.isdigit, name)) >= KEY_DIGITS or any(map(KEY_WORD.fullmatch, words)):
         return "This looks like a key. Keep it with the platform's secrets and write its name here."
-    if not name.removeprefix(SOURCES_OWN) or not name.startswith(SOURCES_OWN):
-        return f"Sources use only secrets whose names begin with {SOURCES_OWN}, e.g. {SOURCES_OWN}kraken."
+    if not name.removeprefix(SECRETS_BEGIN) or not name.startswith(SECRETS_BEGIN):
+        return f"Sources use only secrets whose names begin with {SECRETS_BEGIN}, e.g. {SECRETS_BEGIN}kraken."
     return ""
 
 

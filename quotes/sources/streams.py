@@ -15,7 +15,7 @@ from websockets.exceptions import WebSocketException
 from config.core.secrets import SecretMissing, get_secret
 from quotes.errors import InvalidSource
 from quotes.intake import Intake, Link, Subscription
-from quotes.lanes import Connection
+from quotes.lanes import SECRETS_BEGIN, Connection
 from quotes.sources.connection import CONNECTS, ERRORS, Backoff, SourceError, Timing
 from quotes.sources.options import Options, check_url, read_options
 
@@ -24,8 +24,6 @@ log = structlog.get_logger(__name__)
 FAILURES = (OSError, TimeoutError, WebSocketException, SourceError)
 LONGEST_WORDS = 300
 HIDDEN = "[secret]"
-# What operators of sources can name goes to addresses that they choose: no other secret of the platform may.
-SECRETS = "source-"
 
 
 class Denied(SourceError):
@@ -34,8 +32,8 @@ class Denied(SourceError):
 
 def read_secret(reference: str) -> str:
     """Return a secret that sources may use; raise Denied for others, SecretMissing, ValueError."""
-    if not reference.startswith(SECRETS):
-        raise Denied(f"a source may only use secrets whose names begin with {SECRETS}")
+    if not reference.startswith(SECRETS_BEGIN):
+        raise Denied(f"a source may only use secrets whose names begin with {SECRETS_BEGIN}")
     return get_secret(reference)
 
 

@@ -1,8 +1,10 @@
 """A short dose of each drill, and its negative control; the full dose is for `make drills`."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,10 +30,22 @@ def test_feed_faults_are_seen_where_ticks_count_in_the_order_of_their_arrival() 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("name", [name for name, _ in DRILLS.values()])
 @pytest.mark.parametrize("sabotage", [False, True])
-def test_the_full_dose(name: str, sabotage: bool) -> None:
-    command = [sys.executable, "manage.py", "drill", name, *(["--sabotage"] if sabotage else [])]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
-    assert ran.returncode == sabotage, ran.stdout + ran.stderr
-    assert bool(json.loads(ran.stdout)["broken"]) == sabotage
+def test_the_full_dose(name: str, sabotage: bool, tmp_path: Path) -> None:
+    """On servers of its own, as `make drill` runs it."""
+    mine = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DATABASE", "REDIS", "DJANGO"))
+    }
+    drill = ["python", "manage.py", "drill", name, *(["--sabotage"] if sabotage else [])]
+    ran = subprocess.run(
+        [sys.executable, "-m", "config.embedded.exec", "--", *drill],
+        env={**mine, "DATA_DIR": str(tmp_path), "LOG_LEVEL": "ERROR"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seen = json.loads(ran.stdout)
+    assert (ran.returncode == 1) == sabotage, ran.stderr
+    assert bool(seen["broken"]) == sabotage

@@ -12,11 +12,13 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -75,7 +77,8 @@ class Servers:
 
     data_dir: Path
     durable: bool = True
-    say: Callable[[str], None] = print
+    # Beside the output of the command that the servers run for.
+    say: Callable[[str], None] = partial(print, file=sys.stderr)
     home: Path = field(init=False)
     user: str | None = field(init=False)
     passwords: dict[str, str] = field(init=False)

@@ -46,6 +46,7 @@ def test_the_full_dose(name: str, sabotage: bool, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
+    assert ran.stdout, ran.stderr
     seen = json.loads(ran.stdout)
     assert (ran.returncode == 1) == sabotage, ran.stderr
     assert bool(seen["broken"]) == sabotage

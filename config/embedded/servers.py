@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -68,6 +67,11 @@ POSTGRES_SETTINGS = {
 THROWAWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+def _say(text: str) -> None:
+    # Beside the output of the command that the servers run for.
+    print(text, file=sys.stderr)
+
+
 @dataclass(slots=True)
 class Servers:
     """The embedded servers of one `data_dir`: where they lie, how they are reached, how they are run.
@@ -77,8 +81,7 @@ class Servers:
 
     data_dir: Path
     durable: bool = True
-    # Beside the output of the command that the servers run for.
-    say: Callable[[str], None] = partial(print, file=sys.stderr)
+    say: Callable[[str], None] = _say
     home: Path = field(init=False)
     user: str | None = field(init=False)
     passwords: dict[str, str] = field(init=False)

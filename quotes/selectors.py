@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
+from psycopg.types.datetime import TimestamptzLoader
 
 from config.core import clock
 from quotes import history, rules, seconds
@@ -320,6 +321,8 @@ def _candle_rows(
         "limit": limit,
     }
     with connection.cursor() as cursor:
+        # The driver's own loader of instants: a quarter of a page's time less than the framework's.
+        cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
         cursor.execute(
             STORED_CANDLES if is_stored else DERIVED_CANDLES,
             parameters,
@@ -345,9 +348,13 @@ def newest_candle(instrument_id: int, frame: int) -> rules.Bar | None:
 
 def candle_row(candle: CandleView, decimals: int) -> dict[str, Any]:
     """Write a candle with the instrument's decimals."""
+    places = f".{decimals}f"
     return {
         "start": clock.iso(candle.start),
-        **{name: f"{getattr(candle, name):.{decimals}f}" for name in ("open", "high", "low", "close")},
+        "open": format(candle.open, places),
+        "high": format(candle.high, places),
+        "low": format(candle.low, places),
+        "close": format(candle.close, places),
         "ticks": candle.ticks,
         "is_forming": candle.is_forming,
         "last_seq": candle.last_seq,

@@ -20,7 +20,7 @@ from trading.rules import Contract, Gap, History, Price
 
 # Orders of one transaction, shared by the instruments that have any due: large enough to spread the cost of
 # a batch's dozen statements, small enough that the first customers hear within 0.3 s of a burst's expiry.
-BATCH = 1_500
+BATCH = 1_200
 
 
 @dataclass(slots=True)

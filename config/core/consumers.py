@@ -5,11 +5,11 @@ import logging
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import ceil
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import orjson
 from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -32,6 +32,16 @@ RESYNC_SPREAD_SECONDS, ECHO_SECONDS = 2.0, 0.5
 SIGNED_OUT, REFUSED, TOO_SLOW, TOO_BIG, TOO_FAST = 4401, 4403, 4408, 1009, 4429
 
 _open: Counter[str] = Counter()
+
+
+class Operation(msgspec.Struct):
+    """What a client asks for."""
+
+    op: Literal["ping", "subscribe", "unsubscribe"]
+    channels: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_CHANNELS)] = ()
+
+
+_decoder = msgspec.json.Decoder(Operation)
 
 
 class PrivateSocket(AsyncWebsocketConsumer):
@@ -124,16 +134,15 @@ class PrivateSocket(AsyncWebsocketConsumer):
             return
         try:
             self._count(1)
-            message = _parsed(text_data)
-            match message.get("op"):
-                case "ping":
-                    await self._tell({"type": "pong"})
-                case "subscribe":
-                    await self._each(_names(message), self._subscribe)
-                case "unsubscribe":
-                    await self._each(_names(message), self._unsubscribe)
-                case _:
-                    raise Invalid("Send op: subscribe, unsubscribe or ping.")
+            operation = _parsed(text_data)
+            if operation.op == "ping":
+                await self._tell({"type": "pong"})
+                return
+            self._count(max(0, len(operation.channels) - 1))
+            do = self._subscribe if operation.op == "subscribe" else self._unsubscribe
+            for name in dict.fromkeys(operation.channels):
+                if not self.is_closed:
+                    await do(name)
         except TooMany as refusal:
             await self._refuse(refusal)
             if self.tokens < -OPERATIONS_AT_ONCE:
@@ -151,12 +160,6 @@ class PrivateSocket(AsyncWebsocketConsumer):
             self.tokens -= 1
             raise TooMany(retry_after_seconds=wait)
         self.tokens -= cost
-
-    async def _each(self, names: list[str], do: Callable[[str], Awaitable[None]]) -> None:
-        self._count(max(0, len(names) - 1))
-        for name in names:
-            if not self.is_closed:
-                await do(name)
 
     async def _subscribe(self, name: str) -> None:
         try:
@@ -291,21 +294,14 @@ class PrivateSocket(AsyncWebsocketConsumer):
         return bool(getattr(getattr(protocol, "transport", None), "producerPaused", False))
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str) -> Operation:
     try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        message = None
-    if not isinstance(message, dict):
-        raise Invalid("Send a JSON object.")
-    return message
-
-
-def _names(message: dict[str, Any]) -> list[str]:
-    names = message.get("channels")
-    if not isinstance(names, list) or len(names) > MOST_CHANNELS or {type(name) for name in names} - {str}:
+        operation = _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise Invalid(f"Send op (subscribe, unsubscribe or ping) and channels: {error}.") from error
+    if operation.op != "ping" and not operation.channels:
         raise Invalid(f"Send channels: a list of at most {MOST_CHANNELS} names.")
-    return list(dict.fromkeys(names))
+    return operation
 
 
 def _headers(scope: Any, name: bytes) -> str | None:

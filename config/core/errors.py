@@ -62,9 +62,7 @@ class Conflict(DomainError):
 
 
 class Refused(DomainError):
-    code = "refused"
-    status = 422
-    title = "The request was refused"
+    """A rule of the business says no."""
 
 
 class TooMany(DomainError):

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,14 +13,6 @@ from config.core.models import Fact
 from config.core.sql import copied
 
 Handler = Callable[[Fact], None]
-
-
-@dataclass(frozen=True)
-class Handlers:
-    """The reactions to one fact name."""
-
-    within: tuple[Handler, ...] = ()
-    after: tuple[Handler, ...] = ()
 
 
 _within: dict[str, list[Handler]] = defaultdict(list)
@@ -42,9 +33,9 @@ def handler(name: str, *, in_transaction: bool = False) -> Callable[[Handler], H
     return declare
 
 
-def handlers(name: str) -> Handlers:
-    """Return the reactions declared for a fact name."""
-    return Handlers(within=tuple(_within.get(name, ())), after=tuple(_after.get(name, ())))
+def handlers(name: str, *, in_transaction: bool = False) -> Sequence[Handler]:
+    """Return the reactions declared for a fact name: after the relay, or inside the transaction."""
+    return (_within if in_transaction else _after).get(name, ())
 
 
 def publish(topic: str, data: facts.FactData) -> Fact:
@@ -65,7 +56,7 @@ def publish_many(items: Sequence[tuple[str, facts.FactData]]) -> list[Fact]:
     ]
     Fact.objects.bulk_create(rows)
     for row in rows:
-        for react in _within.get(row.name, ()):
+        for react in handlers(row.name, in_transaction=True):
             react(row)
     return rows
 
@@ -77,7 +68,7 @@ def write_facts(rows: Sequence[tuple[str, str, str]], *, at: datetime) -> None:
     somebody handles in the transaction is refused (Broken).
     """
     _require_transaction()
-    if any(_within.get(name) for _, name, _ in rows):
+    if any(handlers(name, in_transaction=True) for _, name, _ in rows):
         raise Broken("a fact with in-transaction handlers must be published by publish_many")
     instant = at.isoformat()
     lines = [f"{topic}\t{name}\t{copied(payload)}\t{instant}\n" for topic, name, payload in rows]

@@ -48,7 +48,7 @@ class Relay:
 
         Nearly always one wave: sockets hear it in one pipeline (measured 90,000 facts/s, 12,000 one by one).
         """
-        handled = {name for name in {row.name for row in batch} if outbox.handlers(name).after}
+        handled = {name for name in {row.name for row in batch} if outbox.handlers(name)}
         queues: dict[str, deque[Fact]] = defaultdict(deque)
         for row in batch:
             queues[row.topic].append(row)
@@ -75,7 +75,7 @@ class Relay:
 
     def _handled(self, row: Fact) -> bool:
         try:
-            for handle in outbox.handlers(row.name).after:
+            for handle in outbox.handlers(row.name):
                 handle(row)
         except Exception as error:  # noqa: BLE001 - one topic waits, the others go on
             self._fail(row, error)

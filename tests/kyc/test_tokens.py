@@ -75,7 +75,7 @@ def test_the_warning_follows_from_the_fact(bob, monkeypatch):
     services.revoke_family(family=family.pk, reason="token reused")
     services.sign_out_everywhere(user=bob, reason="password reset")
     for fact in Fact.objects.filter(name="customer.signed_out").order_by("id"):
-        for react in outbox.handlers(fact.name).after:
+        for react in outbox.handlers(fact.name):
             react(fact)
     assert [given["args"] for given in sent] == [[bob.pk]]
 

@@ -29,7 +29,7 @@ RUNNING = {
     "throttle",
 }
 CONSOLE = {"admin", "console"}
-KERNEL_LINES = 985
+KERNEL_LINES = 967
 API_LINES = 250
 RUNNING_LINES = 630
 SKIPPED = {

@@ -214,7 +214,11 @@ class Drill:
         market.quote(self.feed, market.move())
         self.feed.flush()
         mark = Watermark.objects.get(instrument=market.instrument)
-        late = mark.at - timedelta(microseconds=self.chance.randint(1, 3_000_000))
+        settled = Order.objects.filter(instrument=market.instrument, expires_at__lt=mark.at)
+        settled = settled.exclude(status=Order.Status.OPEN).order_by("-expires_at")
+        # Where it would hurt most: at the very instant at which the last settled order expired.
+        hurts = settled.values_list("expires_at", flat=True).first()
+        late = hurts or mark.at - timedelta(microseconds=self.chance.randint(1, 3_000_000))
         stretch = Stretch(mark.at, [(late, market.price + 7)], SOURCE, 0)
         services.append_ticks(epoch=mark.epoch, stretches={market.instrument.pk: stretch})
 

@@ -1,4 +1,4 @@
-"""Identifiers: time-ordered for rows, derived for what must happen once."""
+"""Identifiers, all in the order of time: new ones for rows, derived ones for what must happen once."""
 
 import os
 import time
@@ -14,8 +14,13 @@ def new_id() -> UUID:
 
 
 def derived_id(cause: UUID, what: str) -> UUID:
-    """Return the UUIDv5 of what a cause brings about: the same cause always gives the same id."""
-    # As uuid.uuid5 does, at a third of its time: settlement derives two ids per order.
-    digest = int.from_bytes(sha1(cause.bytes + what.encode(), usedforsecurity=False).digest()[:16], "big")
-    value = digest & ~(0xF << 76) | (0x5 << 76)
+    """Return the id of what a cause brings about: the same cause and words always give the same one.
+
+    A UUIDv8 (RFC 9562): the cause's milliseconds first, then the SHA-1 of both. So it lies beside its cause
+    in an index: a UUIDv5 falls anywhere, and with 10^7 transfers every one reads and writes a page of its own
+    (placing 1.2 times, settling 1.3 times slower, measured).
+    """
+    digest = sha1(cause.bytes + what.encode(), usedforsecurity=False).digest()
+    value = int.from_bytes(cause.bytes[:6] + digest[:10], "big")
+    value = value & ~(0xF << 76) | (0x8 << 76)
     return UUID(int=value & ~(0x3 << 62) | (0x2 << 62))

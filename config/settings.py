@@ -330,6 +330,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "volatility": {"task": "trading.estimate_volatility", "schedule": 30.0, "options": {"expires": 30}},
     "ledger snapshots": {"task": "ledger.take_snapshots", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check": {"task": "ledger.check_changed", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check, whole": {"task": "ledger.check_all", "schedule": crontab(hour=3, minute=30)},

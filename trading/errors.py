@@ -78,9 +78,34 @@ class PayoutChanged(Refused):
     title = "The payout has changed"
 
 
+class PayoutUnavailable(Refused):
+    code = "payout_unavailable"
+    title = "There is no payout for this right now"
+
+
+class BarrierOutOfRange(Refused):
+    code = "barrier_out_of_range"
+    title = "The barriers are out of range"
+
+
 class TooManyOpenOrders(Refused):
     code = "too_many_open_orders"
     title = "Too many orders are open"
+
+
+class OrderClosed(Refused):
+    code = "order_closed"
+    title = "The order is closed already"
+
+
+class SaleNotOffered(Refused):
+    code = "sale_not_offered"
+    title = "This order cannot be sold now"
+
+
+class SalePriceChanged(Refused):
+    code = "sale_price_changed"
+    title = "The price of the order has changed"
 
 
 class IdempotencyMismatch(Refused):

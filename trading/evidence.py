@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Max, Q
+from django.db.models.functions import Greatest
 
 from quotes import retention
 from trading.models import Order, Terms
-from trading.rules import entry_deadline
+from trading.rules import entry_deadline, needs_every_tick
 
 AROUND = timedelta(seconds=5)
 # An entry is a little older than the acceptance, a delayed one and its order's expiry a little later.
@@ -19,6 +20,8 @@ COLUMNS = (
     "id",
     "instrument_id",
     "status",
+    "contract",
+    "duration_ticks",
     "entry_after",
     "terms__max_entry_wait_ms",
     "entry_at",
@@ -36,7 +39,7 @@ def spans(start: datetime, end: datetime) -> Iterator[retention.Span]:
     """Name the ticks around entry and exit of every order that needs any of [start, end).
 
     Both spans reach on to where a later tick would have counted, so that it stays provable that none did.
-    An order that is not closed needs everything in between.
+    An order that is not closed, or whose outcome rests on every tick of its way, needs everything in between.
     """
     for order in _accepted_around(start, end):
         for span in _spans_of(order):
@@ -54,6 +57,8 @@ def _spans_of(order: dict[str, Any]) -> tuple[retention.Span, ...]:
     if entry_at is None and order["entry_after"] is not None:
         wait = timedelta(milliseconds=order["terms__max_entry_wait_ms"])
         entry_at = entry_deadline(order["entry_after"], wait, expires_at)
+    if needs_every_tick(order["contract"], order["duration_ticks"]):
+        return (retention.Span(instrument, starts_at, (order["exit_at"] or expires_at) + AROUND),)
     entered_at = max(entry_at or accepted_at, accepted_at)
     return (
         retention.Span(instrument, starts_at, entered_at + AROUND),
@@ -64,7 +69,8 @@ def _spans_of(order: dict[str, Any]) -> tuple[retention.Span, ...]:
 def _accepted_around(start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
     """Read the orders that may touch [start, end), page by page along the index of acceptance."""
     longest = Terms.objects.aggregate(
-        seconds=Max("max_duration_seconds", default=0), delay_ms=Max("entry_delay_ms", default=0)
+        seconds=Max(Greatest("max_duration_seconds", "max_tick_wait_seconds"), default=0),
+        delay_ms=Max("entry_delay_ms", default=0),
     )
     life = timedelta(seconds=longest["seconds"], milliseconds=longest["delay_ms"])
     orders = Order.objects.filter(accepted_at__lt=end + SLACK).order_by("accepted_at", "id").values(*COLUMNS)

@@ -13,8 +13,20 @@ class TickView(msgspec.Struct, frozen=True):
     price: str
 
 
-class OrderView(msgspec.Struct, frozen=True):
-    """An order as everybody outside sees it: REST, socket, facts."""
+class Distances(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Barriers agreed as distances from the entry, as signed decimal strings."""
+
+    barrier: str | None = None
+    low: str | None = None
+    high: str | None = None
+
+
+class OrderView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An order as everybody outside sees it: REST, socket, facts.
+
+    What its contract does not have is left out. Barriers are prices; those agreed as `distances` from the
+    entry appear once it is known.
+    """
 
     id: str
     client_id: str
@@ -36,6 +48,12 @@ class OrderView(msgspec.Struct, frozen=True):
     payout: str | None
     closed_at: str | None
     terms: int
+    duration_ticks: int | None = None
+    barrier: str | None = None
+    low: str | None = None
+    high: str | None = None
+    distances: Distances | None = None
+    digit: int | None = None
 
 
 @fact("order.opened")
@@ -75,6 +93,15 @@ class OrderLost(FactData):
 @fact("order.refunded")
 class OrderRefunded(FactData):
     """No outcome could be proven; the stake is back."""
+
+    order: OrderView
+    account: int
+    version: int
+
+
+@fact("order.sold")
+class OrderSold(FactData):
+    """An open order was bought back before its end; its price is on the account."""
 
     order: OrderView
     account: int

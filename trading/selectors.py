@@ -10,13 +10,13 @@ import msgspec
 from django.db import connection
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from config.core import clock
+from config.core import clock, money
 from quotes import selectors as market
 from quotes.models import Instrument
 from trading import errors
-from trading.facts import OrderView, TickView
+from trading.facts import Distances, OrderView, TickView
 from trading.models import SHARDS, Order, PayoutRate, Terms
-from trading.rules import Price
+from trading.rules import KINDS, Price
 
 
 class OrderRow(msgspec.Struct, kw_only=True):
@@ -44,6 +44,12 @@ class OrderRow(msgspec.Struct, kw_only=True):
     payout: Decimal | None
     closed_at: datetime | None
     terms: int
+    duration_ticks: int | None = None
+    barrier: Decimal | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    is_relative: bool = False
+    digit: int | None = None
 
 
 def order_view(row: OrderRow) -> OrderView:
@@ -70,7 +76,25 @@ def order_view(row: OrderRow) -> OrderView:
         payout=f"{row.payout:.{scale}f}" if row.payout is not None else None,
         closed_at=clock.iso(row.closed_at) if row.closed_at else None,
         terms=row.terms,
+        duration_ticks=row.duration_ticks,
+        digit=row.digit,
+        **_levels(row),
     )
+
+
+def _levels(row: OrderRow) -> dict[str, Any]:
+    """Write the barriers as prices, and as the distances they were agreed as."""
+    named = (("barrier", row.barrier), ("low", row.low), ("high", row.high))
+    agreed = {name: level for name, level in named if level is not None}
+    if not agreed:
+        return {}
+    base = row.entry.price if row.is_relative and row.entry else money.ZERO
+    known = not row.is_relative or row.entry is not None
+    prices = {name: f"{base + level:.{row.price_decimals}f}" for name, level in agreed.items() if known}
+    if not row.is_relative:
+        return prices
+    signed = {name: f"{level:+.{row.price_decimals}f}" for name, level in agreed.items()}
+    return {**prices, "distances": Distances(**signed)}
 
 
 def tick_view(price: Price, decimals: int) -> TickView:
@@ -104,6 +128,12 @@ def view_of(order: Order) -> OrderView:
         payout=order.payout,
         closed_at=order.closed_at,
         terms=order.terms.version,
+        duration_ticks=order.duration_ticks,
+        barrier=order.barrier,
+        low=order.low,
+        high=order.high,
+        is_relative=order.is_relative,
+        digit=order.digit,
     )
     return order_view(row)
 
@@ -157,7 +187,11 @@ def instrument_rows(*, symbol: str | None = None) -> list[dict[str, Any]]:
         Instrument.objects.filter(pk__in=states).annotate(rate=Subquery(newest)).values_list("pk", "rate")
     )
     return [
-        {**_state_row(states[terms.instrument_id]), **_terms_row(terms, rates[terms.instrument_id])}
+        {
+            **_state_row(states[terms.instrument_id]),
+            **_terms_row(terms, rates[terms.instrument_id]),
+            "offers": _offers(terms, rates[terms.instrument_id], states[terms.instrument_id].is_simulated),
+        }
         for terms in latest.distinct("instrument_id")
         if rates[terms.instrument_id] is not None
     ]
@@ -191,8 +225,38 @@ def _terms_row(terms: Terms, rate: Decimal) -> dict[str, Any]:
         "min_duration_seconds": terms.min_duration_seconds,
         "max_duration_seconds": terms.max_duration_seconds,
         "cutoff_seconds": terms.cutoff_seconds,
+        "min_duration_ticks": terms.min_duration_ticks if terms.max_duration_ticks else 0,
+        "max_duration_ticks": terms.max_duration_ticks,
+        "max_tick_wait_seconds": terms.max_tick_wait_seconds,
         "contracts": terms.contracts,
     }
+
+
+def _offers(terms: Terms, rate: Decimal, is_simulated: bool) -> list[dict[str, Any]]:
+    """Say of each contract what can be bought: its sides, what it takes, how it may end, what it pays."""
+    kinds = {code: KINDS[code] for code in terms.contracts if code in KINDS}
+    counted = {"ticks"} if terms.max_duration_ticks else set()
+    low, high = (f"{bound.normalize():f}" for bound in (terms.min_priced_rate, terms.max_priced_rate))
+    offers = []
+    for code, kind in kinds.items():
+        lengths = [
+            each for each in ("seconds", "clock", "ticks") if each in kind.lengths - {"ticks"} | counted
+        ]
+        if not lengths or (kind.needs_uniform_digits and not is_simulated):
+            continue
+        fixed = f"{rate.normalize():f}" if code == "rise_fall" else None
+        offers.append(
+            {
+                "contract": code,
+                "sides": kind.sides,
+                "takes": kind.takes,
+                "lengths": lengths,
+                "payout_rate": fixed,
+                "min_payout_rate": fixed or low,
+                "max_payout_rate": fixed or high,
+            }
+        )
+    return offers
 
 
 def settlement_lag() -> float:

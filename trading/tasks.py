@@ -32,3 +32,9 @@ def sweep_orders() -> int:
 def recalculate_payouts() -> int:
     """Bring the payout rates to what their policies say."""
     return services.recalculate_payouts()
+
+
+@shared_task(name="trading.estimate_volatility")
+def estimate_volatility() -> int:
+    """Record how much each instrument moved lately."""
+    return services.estimate_volatility()

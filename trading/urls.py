@@ -12,6 +12,8 @@ api_urlpatterns = [
     path("instruments/<str:symbol>/ticks", api.TicksView.as_view(), name="ticks"),
     path("instruments/<str:symbol>/candles", api.CandlesView.as_view(), name="candles"),
     path("orders", api.OrdersView.as_view(), name="orders"),
+    path("orders/preview", api.PreviewView.as_view(), name="preview"),
+    path("orders/<uuid:order_id>/sell", api.SaleView.as_view(), name="sell"),
     path("orders/<uuid:order_id>", api.OrderView.as_view(), name="order"),
 ]
 page_urlpatterns = [

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ from tests.flows.oracle import CUTOFF, LONGEST, MAX_QUOTE_AGE, SHORTEST, Oracle,
 from tests.market import funded_account, person, trading_book
 from trading.models import Order
 from trading.services import PlaceOrder, enter_pending, place_order, set_payout_rate, set_terms, settle_due
-from trading.services.settlement import settle_batch
+from trading.services.claims import claim_expired
+from trading.services.settlement import Claim, settle_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("SHARED_DATA") or ROOT.parent / "shared" / "data")
@@ -378,7 +380,7 @@ def assert_settling_again_changes_nothing(stage: Stage) -> None:
     before = list(Order.objects.order_by("id").values())
     assert settle_due() == enter_pending() == 0
     for order in stage.random.sample(list(Order.objects.all()), 200):
-        assert settle_batch(shard=order.shard, only=order.pk) == 0
+        assert settle_batch(claim_of(order)) == 0
     for order in stage.random.sample(list(Order.objects.all()), 20):
         with pytest.raises(AlreadyPosted):
             settle_reopened(order)
@@ -386,12 +388,16 @@ def assert_settling_again_changes_nothing(stage: Stage) -> None:
     assert set(Transfer.objects.values_list("id", flat=True)) == everything
 
 
+def claim_of(order: Order) -> Claim:
+    return partial(claim_expired, shard=order.shard, cutoff=clock.now(), only=order.pk)
+
+
 def settle_reopened(order: Order) -> None:
     """Do as the owner would who passes the trigger, and put everything back."""
     closed = (order.status, order.payout, order.closed_at, order.refund_reason)
     by_force(order, "open", None, None, None)
     try:
-        settle_batch(shard=order.shard, only=order.pk)
+        settle_batch(claim_of(order))
     finally:
         by_force(order, *closed)
 

@@ -43,10 +43,14 @@ def copy(tmp_path_factory):
         ("config/core/ids.py", "import kyc.models", "Calls go down"),
         ("quotes/health.py", "import kyc.models", "Calls go down"),
         ("kyc/rules.py", "import trading.models", "Calls go down"),
-        ("trading/rules.py", "import payments.apps", "The apps see payments only through its ledger"),
+        (
+            "trading/rules/outcomes.py",
+            "import payments.apps",
+            "The apps see payments only through its ledger",
+        ),
         ("payments/ledger/services.py", "import kyc.models", "The ledger is the waist"),
         (
-            "trading/rules.py",
+            "trading/rules/outcomes.py",
             "import config.settings",
             "The kernel sees nobody, the wiring is seen by nobody",
         ),

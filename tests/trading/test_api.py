@@ -120,7 +120,21 @@ class TestInstruments:
             "min_duration_seconds": 5,
             "max_duration_seconds": 3600,
             "cutoff_seconds": 5,
+            "min_duration_ticks": 0,
+            "max_duration_ticks": 0,
+            "max_tick_wait_seconds": 300,
             "contracts": ["rise_fall"],
+            "offers": [
+                {
+                    "contract": "rise_fall",
+                    "sides": ["up", "down"],
+                    "takes": [],
+                    "lengths": ["seconds", "clock"],
+                    "payout_rate": "0.85",
+                    "min_payout_rate": "0.85",
+                    "max_payout_rate": "0.85",
+                }
+            ],
         }
         anybody = APIClient()
         assert anybody.get("/api/v1/instruments").json() == {"results": [expected], "next": None}

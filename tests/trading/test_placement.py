@@ -172,15 +172,21 @@ def test_3_a_contract_or_side_that_is_not_offered(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("duration_ticks", 5), ("barrier", "+0.50"), ("low", "99"), ("high", "101"), ("digit", 7)],
+    ("name", "value"), [("barrier", "+0.50"), ("low", "99"), ("high", "101"), ("digit", 7)]
 )
 def test_3_what_other_contracts_take(desk: Desk, name: str, value: Any) -> None:
-    extra = {name: value} | ({"duration_seconds": None} if name == "duration_ticks" else {})
-    assert refusal(desk, contract="touch", **extra).code == "contract_not_offered"
-    unfit = refusal(desk, **extra)
-    assert (unfit.code, unfit.detail) == ("invalid", f"rise_fall takes no {name}.")
+    assert refusal(desk, contract="touch", **{name: value}).code == "contract_not_offered"
+    unfit = refusal(desk, **{name: value})
+    assert (unfit.code, unfit.detail) == ("invalid", "rise_fall takes no barrier and no digit.")
     assert unfit.details["errors"] == {name: ["rise_fall takes none."]}
+
+
+def test_5_ticks_where_none_are_counted(desk: Desk) -> None:
+    refused = refusal(desk, duration_ticks=5, duration_seconds=None)
+    assert (refused.code, refused.detail) == (
+        "duration_out_of_range",
+        "The duration is 5 ticks; ticks are not counted here.",
+    )
 
 
 def test_either_seconds_or_ticks(desk: Desk) -> None:

@@ -157,6 +157,7 @@ def test_a_changed_source_parts_entry_and_exit(starts: float, ends: float, reaso
         return NOON + timedelta(seconds=seconds)
 
     contract = Contract(
+        price_decimals=2,
         side="up",
         stake=Decimal(10),
         payout_rate=Decimal("0.85"),
@@ -169,7 +170,9 @@ def test_a_changed_source_parts_entry_and_exit(starts: float, ends: float, reaso
         max_entry_wait=timedelta(seconds=10),
     )
     gap = rules.Gap(at(starts), at(ends), reason)
-    outcome = decide(contract, History(None, Price(at(55), 2, Decimal(101)), [gap], True))
+    outcome = decide(
+        contract, History(known_until=at(60), last_before=Price(at(55), 2, Decimal(101)), gaps=[gap])
+    )
     assert (outcome.status, outcome.refund_reason) == (status, "feed_gap" if status == "refunded" else None)
 
 

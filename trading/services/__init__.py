@@ -1,16 +1,26 @@
 """Every write to orders and their terms."""
 
-from trading.services.acceptance import PlaceOrder
+from trading.services.drafts import PlaceOrder
 from trading.services.placement import Placed, place_order
+from trading.services.preview import Preview, preview_order
+from trading.services.selling import Offer, Sold, sale_offer, sell_order
 from trading.services.settlement import enter_pending, settle_due, unpark_order
 from trading.services.terms import recalculate_payouts, set_payout_rate, set_terms
+from trading.services.volatility import estimate_volatility
 
 __all__ = [
+    "Offer",
     "PlaceOrder",
     "Placed",
+    "Preview",
+    "Sold",
     "enter_pending",
+    "estimate_volatility",
     "place_order",
+    "preview_order",
     "recalculate_payouts",
+    "sale_offer",
+    "sell_order",
     "set_payout_rate",
     "set_terms",
     "settle_due",

@@ -1,113 +1,19 @@
 """What an order must pass to be accepted: twelve rules in a fixed order; the first that fails refuses."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from uuid import UUID
-
-import msgspec
 
 from config.core import clock, money
 from config.core.errors import Invalid
-from config.core.ids import new_id
 from payments.ledger.errors import insufficient_funds
 from quotes import rules as market
 from quotes.errors import UnknownInstrument
 from quotes.selectors import read_schedule
 from trading import errors
-from trading.facts import OrderView
-from trading.rules import slipped
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlaceOrder:
-    """What a customer asks for. Exactly one of `duration_seconds`, `duration_ticks` and `expires_at`."""
-
-    client_id: str
-    account: int
-    symbol: str
-    contract: str
-    side: str
-    stake: str
-    duration_seconds: int | None = None
-    expires_at: datetime | None = None
-    min_payout_rate: str | None = None
-    price: str | None = None
-    max_slippage: str | None = None
-    # For contracts of other shapes than rise/fall.
-    duration_ticks: int | None = None
-    barrier: str | None = None
-    low: str | None = None
-    high: str | None = None
-    digit: int | None = None
-
-
-OTHER_SHAPES = ("duration_ticks", "barrier", "low", "high", "digit")
-
-
-class Found(msgspec.Struct, array_like=True):
-    """The row of the read statement `trading_read_placement`, in its order."""
-
-    is_signed_in: bool
-    is_restricted: bool
-    jurisdiction_allows: bool
-    account_id: int | None
-    owner_id: int
-    balance: Decimal
-    escrow_id: int
-    book_id: int
-    book_kind: str
-    currency: str
-    scale: int
-    book_is_open: bool
-    book_closes_at: datetime | None
-    book_trades: bool
-    book_code: str
-    instrument_id: int | None
-    is_listed: bool
-    is_suspended: bool
-    price_decimals: int
-    max_quote_age_ms: int
-    max_source_lag_ms: int
-    calendar_zone: str
-    calendar_weeks: str | None
-    calendar_overrides: str | None
-    terms_id: int | None
-    terms_version: int
-    contracts: list[str]
-    min_stake: Decimal
-    max_stake: Decimal
-    min_duration_seconds: int
-    max_duration_seconds: int
-    cutoff_seconds: int
-    max_open_orders: int
-    entry_policy: str
-    entry_delay_ms: int
-    payout_rate: Decimal | None
-    watermark_at: datetime | None
-    last_at: datetime | None
-    last_seq: int
-    last_price: Decimal
-    source_lag_ms: int | None
-    repeated_id: UUID | None
-    open_orders: int
-
-
-class Draft:
-    """An order on its way through the rules: what was asked, what was found, what follows."""
-
-    __slots__ = ("accepted_at", "asked", "entry_after", "expires_at", "found", "order_id", "stake", "view")
-
-    def __init__(self, asked: PlaceOrder, found: Found, accepted_at: datetime) -> None:
-        self.asked = asked
-        self.found = found
-        self.order_id = new_id()
-        self.accepted_at = accepted_at
-        self.entry_after: datetime | None = None
-        self.expires_at = accepted_at
-        self.stake = money.ZERO
-        self.view: OrderView
+from trading.rules import KINDS, slipped
+from trading.services.drafts import Draft
+from trading.services.pricing import has_its_shape, priced_rate, read_levels
 
 
 def customer_may_trade(draft: Draft) -> None:
@@ -145,15 +51,18 @@ def instrument_is_offered(draft: Draft) -> None:
     found, asked = draft.found, draft.asked
     if found.is_suspended:
         raise errors.InstrumentSuspended(f"{asked.symbol} is suspended. Open orders are not affected.")
-    if found.terms_id is None or found.payout_rate is None or asked.contract not in found.contracts:
+    kind = KINDS.get(asked.contract)
+    if kind is None or found.terms_id is None or asked.contract not in found.contracts:
         raise errors.ContractNotOffered(
             f"{asked.symbol} does not offer {asked.contract}.", contracts=found.contracts or []
         )
-    if asked.side not in ("up", "down"):
-        raise Invalid("side is up or down.", errors={"side": ["up or down."]})
-    if unfit := [name for name in OTHER_SHAPES if getattr(asked, name) is not None]:
-        said = f"{asked.contract} takes no {', '.join(unfit)}."
-        raise Invalid(said, errors={name: [f"{asked.contract} takes none."] for name in unfit})
+    if kind.needs_uniform_digits and not found.is_simulated:
+        raise errors.ContractNotOffered(f"{asked.contract} is offered on simulated instruments only.")
+    if asked.side not in kind.sides:
+        said = " or ".join(kind.sides)
+        raise Invalid(f"The side of {asked.contract} is {said}.", errors={"side": [f"{said}."]})
+    has_its_shape(asked, kind)
+    read_levels(draft)
 
 
 def market_is_open(draft: Draft) -> None:
@@ -183,7 +92,18 @@ def market_is_open(draft: Draft) -> None:
 
 def duration_is_offered(draft: Draft) -> None:
     """5. The time to expiry lies within the terms."""
-    found = draft.found
+    found, ticks = draft.found, draft.asked.duration_ticks
+    if ticks is not None:
+        if not found.min_duration_ticks <= ticks <= found.max_duration_ticks:
+            offered = f"{found.min_duration_ticks} to {found.max_duration_ticks} ticks are offered"
+            raise errors.DurationOutOfRange(
+                f"The duration is {ticks} ticks; "
+                + (f"{offered}." if found.max_duration_ticks else "ticks are not counted here."),
+                duration_ticks=ticks,
+                min_duration_ticks=found.min_duration_ticks,
+                max_duration_ticks=found.max_duration_ticks,
+            )
+        return
     seconds = (draft.expires_at - (draft.entry_after or draft.accepted_at)).total_seconds()
     if not found.min_duration_seconds <= seconds <= found.max_duration_seconds:
         raise errors.DurationOutOfRange(
@@ -253,12 +173,18 @@ def price_is_as_seen(draft: Draft) -> None:
 
 
 def payout_is_as_seen(draft: Draft) -> None:
-    """9. The payout rate is not below the one the customer asks for."""
+    """9. There is a payout, and its rate is not below the one the customer asks for."""
     found, asked = draft.found, draft.asked
-    if asked.min_payout_rate is None or found.payout_rate is None:
+    if asked.contract != "rise_fall":
+        draft.payout_rate = priced_rate(draft)
+    elif found.payout_rate is not None:
+        draft.payout_rate = found.payout_rate
+    else:
+        raise errors.PayoutUnavailable(f"{asked.symbol} has no payout rate yet. Try again in a moment.")
+    if asked.min_payout_rate is None:
         return
-    if found.payout_rate < _decimal("min_payout_rate", asked.min_payout_rate):
-        rate = f"{found.payout_rate.normalize():f}"
+    if draft.payout_rate < _decimal("min_payout_rate", asked.min_payout_rate):
+        rate = f"{draft.payout_rate.normalize():f}"
         raise errors.PayoutChanged(
             f"You asked for at least {asked.min_payout_rate}; the payout rate is now {rate}.",
             min_payout_rate=asked.min_payout_rate,

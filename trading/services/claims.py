@@ -1,6 +1,5 @@
-"""What the settlers read: claims of due orders, and the stored market that decides them."""
+"""What the settlers claim: orders that can be decided now, locked, each by one settler."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,15 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Min, Q
 from psycopg.types.datetime import TimestamptzLoader
 
-from config.core.sql import array
-from quotes.models import Gap as RecordedGap
-from quotes.rules import is_open
-from quotes.selectors import calendars_of
-from trading.models import SHARDS
-from trading.rules import Contract, Gap, History, Price
+from trading.models import SHARDS, Order
+from trading.rules import Contract, Price
 
 # Orders of one transaction, shared by the instruments that have any due: large enough to spread the cost of
 # a batch's dozen statements, small enough that the first customers hear within 0.3 s of a burst's expiry.
@@ -46,6 +41,12 @@ class Due:
     payout_rate: Decimal
     accepted_at: datetime
     duration_seconds: int | None
+    duration_ticks: int | None
+    barrier: Decimal | None
+    low: Decimal | None
+    high: Decimal | None
+    is_relative: bool
+    digit: int | None
     entry_after: datetime | None
     expires_at: datetime
     entry_at: datetime | None
@@ -55,6 +56,8 @@ class Due:
     tie_policy: str
     max_exit_age_seconds: int
     max_entry_wait_ms: int
+    known_until: datetime
+    """The instrument's watermark."""
 
     @property
     def entry(self) -> Price | None:
@@ -66,13 +69,21 @@ class Due:
     def agreed(self) -> Contract:
         """What the rules need to know of it."""
         return Contract(
+            kind=self.contract,
             side=self.side,
             stake=self.stake,
             payout_rate=self.payout_rate,
             scale=self.scale,
+            price_decimals=self.price_decimals,
             entry=self.entry,
             entry_after=self.entry_after,
             expires_at=self.expires_at,
+            duration_ticks=self.duration_ticks,
+            barrier=self.barrier,
+            low=self.low,
+            high=self.high,
+            is_relative=self.is_relative,
+            digit=self.digit,
             tie_policy=self.tie_policy,
             max_exit_age=timedelta(seconds=self.max_exit_age_seconds),
             max_entry_wait=timedelta(milliseconds=self.max_entry_wait_ms),
@@ -81,13 +92,14 @@ class Due:
 
 # --- statements ---------------------------------------------------------------------------------------
 
-_COLUMNS = """
+COLUMNS = """
     o.id, o.client_id, o.customer_id, o.account_id, a.counter_id, e.id, b.code, b.kind, b.currency, b.scale,
     o.instrument_id, i.symbol, i.price_decimals, o.contract, o.side, o.stake, o.payout_rate, o.accepted_at,
-    o.duration_seconds, o.entry_after, o.expires_at, o.entry_at, o.entry_seq, o.entry_price,
-    t.version, t.tie_policy, t.max_exit_age_seconds, t.max_entry_wait_ms
+    o.duration_seconds, o.duration_ticks, o.barrier, o.low, o.high, o.is_relative, o.digit,
+    o.entry_after, o.expires_at, o.entry_at, o.entry_seq, o.entry_price,
+    t.version, t.tie_policy, t.max_exit_age_seconds, t.max_entry_wait_ms, w.at
 """
-_JOINS = """
+JOINS = """
     JOIN ledger_account a ON a.id = o.account_id
     JOIN ledger_book b ON b.id = a.book_id
     JOIN ledger_account e ON e.book_id = b.id AND e.code = 'escrow' AND e.owner_id IS NULL
@@ -95,28 +107,77 @@ _JOINS = """
     JOIN trading_terms t ON t.id = o.terms_id
 """
 
+_OPEN = """
+    WHERE instrument_id = w.instrument_id AND status = 'open' AND parked_at IS NULL
+      AND (%(only)s::uuid IS NULL OR id = %(only)s::uuid)
+"""
 # A dead instrument never fills a batch: each gives at most `limit` orders, and only up to its own watermark.
-CLAIM_DUE = f"""
-SELECT {_COLUMNS}
+CLAIM_EXPIRED = f"""
+SELECT {COLUMNS}
 FROM quotes_watermark w
 CROSS JOIN LATERAL (
-    SELECT * FROM trading_order
-    WHERE instrument_id = w.instrument_id AND shard = %(shard)s AND status = 'open' AND parked_at IS NULL
-      AND expires_at <= least(w.at, %(cutoff)s) AND (%(only)s::uuid IS NULL OR id = %(only)s::uuid)
+    SELECT * FROM trading_order {_OPEN} AND shard = %(shard)s AND expires_at <= least(w.at, %(cutoff)s)
     ORDER BY expires_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) o {_JOINS}
+) o {JOINS}
 ORDER BY o.expires_at, o.id
 """  # noqa: S608 - assembled from constants
 
+# Counted in ticks, and the last of them has come: ticks are numbered without a hole.
+CLAIM_COUNTED = f"""
+SELECT {COLUMNS}
+FROM (SELECT * FROM quotes_watermark k WHERE EXISTS (
+    SELECT FROM trading_order WHERE instrument_id = k.instrument_id AND status = 'open' AND parked_at IS NULL
+      AND due_seq IS NOT NULL AND due_seq <= k.last_seq) OFFSET 0) w
+CROSS JOIN LATERAL (
+    SELECT seq FROM quotes_tick WHERE instrument_id = w.instrument_id AND at <= %(cutoff)s AND NOT is_late
+    ORDER BY at DESC, seq DESC LIMIT 1) seen
+CROSS JOIN LATERAL (
+    SELECT * FROM trading_order {_OPEN} AND due_seq <= least(w.last_seq, seen.seq)
+    ORDER BY due_seq, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) o {JOINS}
+ORDER BY o.due_seq, o.id
+"""  # noqa: S608 - assembled from constants
+
+# Some tick has reached a barrier. The extremes since a while ago lead to candidates by index; whether the
+# tick came within the life of each is asked then, so that none is claimed in vain.
+CLAIM_REACHED = f"""
+SELECT {COLUMNS}
+FROM (SELECT * FROM quotes_watermark k WHERE EXISTS (
+    SELECT FROM trading_order WHERE instrument_id = k.instrument_id AND status = 'open' AND parked_at IS NULL
+      AND (reach_high IS NOT NULL OR reach_low IS NOT NULL)) OFFSET 0) w
+CROSS JOIN LATERAL (
+    SELECT max(price) AS highest, min(price) AS lowest FROM quotes_tick
+    WHERE instrument_id = w.instrument_id AND at > %(since)s AND at <= least(w.at, %(cutoff)s) AND NOT is_late
+    OFFSET 0) r
+CROSS JOIN LATERAL (
+    SELECT * FROM trading_order c {_OPEN} AND (reach_high <= r.highest OR reach_low >= r.lowest)
+      AND EXISTS (
+        SELECT FROM quotes_tick t
+        WHERE t.instrument_id = w.instrument_id AND t.at > greatest(c.entry_at, %(since)s)
+          AND t.at <= least(w.at, c.expires_at, %(cutoff)s) AND NOT t.is_late
+          AND (t.price >= c.reach_high OR t.price <= c.reach_low)
+          AND (c.due_seq IS NULL OR t.seq <= c.due_seq))
+    ORDER BY expires_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) o {JOINS}
+ORDER BY o.expires_at, o.id
+"""  # noqa: S608 - assembled from constants
+
+READ_ONE = f"""
+SELECT {COLUMNS}
+FROM trading_order o JOIN quotes_watermark w ON w.instrument_id = o.instrument_id {JOINS}
+WHERE o.id = %(id)s AND o.customer_id = %(customer)s AND o.status = 'open'
+"""  # noqa: S608 - assembled from constants
+CLAIM_ONE = f"{READ_ONE} FOR UPDATE OF o"
+
 CLAIM_PENDING = f"""
-SELECT {_COLUMNS}, w.at
+SELECT {COLUMNS}
 FROM quotes_watermark w
 CROSS JOIN LATERAL (
     SELECT * FROM trading_order
     WHERE instrument_id = w.instrument_id AND status = 'open' AND entry_seq IS NULL AND parked_at IS NULL
       AND entry_after < w.at AND (%(only)s::uuid IS NULL OR id = %(only)s::uuid)
     ORDER BY entry_after LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) o {_JOINS}
+) o {JOINS}
 ORDER BY o.entry_after, o.id
 """  # noqa: S608 - assembled from constants
 
@@ -143,34 +204,12 @@ CROSS JOIN LATERAL (
     SELECT terms_id, expires_at FROM trading_order
     WHERE instrument_id = w.instrument_id AND shard = s.shard AND status = 'open' AND parked_at IS NULL
       AND expires_at > w.at AND expires_at <= %(now)s - grace.shortest
-    OFFSET 0) o
+    ORDER BY expires_at OFFSET 0) o
 JOIN trading_terms t ON t.id = o.terms_id
 WHERE w.at < %(now)s - interval '1 second'  -- alive: none of its orders needs a look
   AND o.expires_at + make_interval(secs => t.settle_grace_seconds) <= %(now)s
 GROUP BY w.instrument_id
 ORDER BY w.instrument_id
-"""
-
-LAST_TICKS = """
-SELECT t.at, t.seq, t.price
-FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[])
-    WITH ORDINALITY AS k (instrument, upto, since, place)
-LEFT JOIN LATERAL (
-    SELECT at, seq, price FROM quotes_tick
-    WHERE instrument_id = k.instrument AND at <= k.upto AND at >= k.since AND NOT is_late
-    ORDER BY at DESC, seq DESC LIMIT 1) t ON true
-ORDER BY k.place
-"""
-
-FIRST_TICKS = """
-SELECT t.at, t.seq, t.price
-FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[])
-    WITH ORDINALITY AS k (instrument, after, upto, place)
-LEFT JOIN LATERAL (
-    SELECT at, seq, price FROM quotes_tick
-    WHERE instrument_id = k.instrument AND at > k.after AND at <= k.upto AND NOT is_late
-    ORDER BY at, seq LIMIT 1) t ON true
-ORDER BY k.place
 """
 
 
@@ -182,86 +221,48 @@ def due_shards(first_shard: int, cutoff: datetime) -> list[tuple[int, int]]:
         return list(cursor.fetchall())
 
 
-def claim_due(shard: int, cutoff: datetime, *, limit: int = BATCH, only: UUID | None = None) -> list[Due]:
+def claim_expired(*, shard: int, cutoff: datetime, limit: int = BATCH, only: UUID | None = None) -> list[Due]:
     """Lock and return orders of a shard whose expiry their watermark has passed, `limit` of an instrument."""
-    rows = _rows(CLAIM_DUE, {"shard": shard, "cutoff": cutoff, "only": only, "limit": limit})
-    return [Due(*row) for row in rows]
+    return _claimed(CLAIM_EXPIRED, {"shard": shard, "cutoff": cutoff, "only": only, "limit": limit})
 
 
-def claim_pending(*, only: UUID | None = None) -> list[tuple[Due, datetime]]:
-    """Lock and return orders whose delayed entry may be known, each with its instrument's watermark."""
-    return [(Due(*row[:-1]), row[-1]) for row in _rows(CLAIM_PENDING, {"limit": BATCH, "only": only})]
+def claim_counted(*, cutoff: datetime, only: UUID | None = None) -> list[Due]:
+    """Lock and return orders counted in ticks whose last tick had come by the cutoff."""
+    return _claimed(CLAIM_COUNTED, {"cutoff": cutoff, "only": only, "limit": BATCH})
 
 
-def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+def claim_reached(*, cutoff: datetime, since: datetime, only: UUID | None = None) -> list[Due]:
+    """Lock and return orders whose barrier was reached by a tick after `since`, up to the cutoff."""
+    return _claimed(CLAIM_REACHED, {"cutoff": cutoff, "since": since, "only": only, "limit": BATCH})
+
+
+def oldest_watched() -> datetime | None:
+    """Return the earliest entry of the open orders that watch barriers; None while there are none."""
+    watching = Order.objects.filter(status=Order.Status.OPEN, parked_at=None)
+    watching = watching.filter(Q(reach_low__isnull=False) | Q(reach_high__isnull=False))
+    return watching.aggregate(at=Min("entry_at"))["at"]
+
+
+def claim_pending(*, only: UUID | None = None) -> list[Due]:
+    """Lock and return orders whose delayed entry may be known."""
+    return _claimed(CLAIM_PENDING, {"limit": BATCH, "only": only})
+
+
+def claim_one(*, order_id: UUID, customer_id: int, locks: bool = True) -> Due | None:
+    """Lock and return an open order of the customer, waiting for whoever is at it; None when it is closed.
+
+    With `locks` off it is only read.
+    """
+    found = _claimed(CLAIM_ONE if locks else READ_ONE, {"id": order_id, "customer": customer_id})
+    return found[0] if found else None
+
+
+def _claimed(statement: str, values: dict[str, Any]) -> list[Due]:
     """Run a claim. Instants are read by the driver's own loader, ten times faster than Django's."""
     with connection.cursor() as cursor:
         cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
         cursor.execute(statement, values)
-        return cursor.fetchall()
-
-
-def histories(batch: Sequence[Due]) -> list[History]:
-    """Read what the outcome of each order depends on: ticks, gaps and sessions, each in one statement."""
-    lasts = last_ticks(batch)
-    pending = [due for due in batch if due.entry_seq is None]
-    firsts = dict(zip((due.id for due in pending), first_ticks(pending), strict=True))
-    gaps = _gaps(batch)
-    schedules = calendars_of({due.instrument for due in batch})
-    return [
-        History(
-            first_after=firsts.get(due.id),
-            last_before=lasts[due.instrument, due.expires_at],
-            gaps=gaps.get(due.instrument, ()),
-            open_at_expiry=is_open(schedules[due.instrument], due.expires_at),
-        )
-        for due in batch
-    ]
-
-
-def last_ticks(batch: Sequence[Due]) -> dict[tuple[int, datetime], Price | None]:
-    """Find the last tick up to each expiry; orders that expire together share one look-up."""
-    since: dict[tuple[int, datetime], datetime] = {}
-    for due in batch:
-        key = (due.instrument, due.expires_at)
-        # The entry may be a little older than the acceptance; nothing before it can be an exit.
-        start = due.entry_at or due.accepted_at
-        since[key] = min(start, since.get(key, start))
-    rows = _ticks(LAST_TICKS, [key[0] for key in since], [key[1] for key in since], list(since.values()))
-    return dict(zip(since, rows, strict=True))
-
-
-def first_ticks(pending: Sequence[Due]) -> list[Price | None]:
-    """Find the first tick after each order's delay and before its expiry."""
-    if not pending:
-        return []
-    afters = [due.entry_after or due.accepted_at for due in pending]
-    return _ticks(
-        FIRST_TICKS, [due.instrument for due in pending], afters, [due.expires_at for due in pending]
-    )
-
-
-def _ticks(
-    statement: str, instruments: list[int], ones: list[datetime], others: list[datetime]
-) -> list[Price | None]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, (array(instruments), array(ones), array(others)))
-        return [Price(*row) if row[0] is not None else None for row in cursor.fetchall()]
-
-
-def _gaps(batch: Sequence[Due]) -> dict[int, list[Gap]]:
-    expiries = [due.expires_at for due in batch]
-    entries = [due.entry_at or due.accepted_at for due in batch]
-    recorded = RecordedGap.objects.filter(
-        Q(ends_at__gte=min(expiries))
-        | Q(ends_at__gte=min(entries), reason=RecordedGap.Reason.SOURCE_CHANGED),
-        instrument_id__in={due.instrument for due in batch},
-        starts_at__lt=max(expiries),
-    ).order_by("starts_at", "id")
-    found: dict[int, list[Gap]] = {}
-    for gap in recorded:
-        found.setdefault(gap.instrument_id, []).append(Gap(gap.starts_at, gap.ends_at, gap.reason))
-    return found
+        return [Due(*row) for row in cursor.fetchall()]
 
 
 def dead_feeds(now: datetime) -> list[tuple[int, datetime]]:

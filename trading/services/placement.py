@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from django.db import DatabaseError
 
-from config.core import clock, facts, money
+from config.core import clock, facts
 from config.core.errors import Invalid, Unauthenticated
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic
@@ -20,19 +20,21 @@ from quotes.errors import UnknownInstrument
 from trading import errors
 from trading.facts import OrderOpened, OrderView
 from trading.models import SHARDS, Order
-from trading.rules import Price
+from trading.rules import KINDS, Price, Reach, reach_of
 from trading.selectors import OrderRow, order_of, order_view
-from trading.services.acceptance import RULES, Draft, Found, PlaceOrder, too_many_open
+from trading.services.acceptance import RULES, too_many_open
+from trading.services.drafts import Draft, Found, PlaceOrder
 
 # After a longer wait for its locks an order would open at a price the customer no longer sees.
 LONGEST_PLACEMENT = timedelta(seconds=2)
 _READ = "SELECT trading_read_placement($1, $2, $3, $4, $5, $6)"
-_PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in range(1, 28))})"  # noqa: S608
+_PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in range(1, 38))})"  # noqa: S608
 # Where an account or an instrument is missing, so are its columns; the rules look at the id first.
 _columns: list[Any] = [(each.name, each.type | None) for each in msgspec.structs.fields(Found)]
 _found: Any = msgspec.json.Decoder(msgspec.defstruct("Found", _columns, array_like=True))
 LARGEST_ID = 2**63 - 1
 LONGEST_SECONDS = 10**9
+LONGEST_TICKS = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +52,15 @@ def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None =
     token family that must still live, for callers whose authentication left that to this one read. Raises the
     refusals of `trading.errors`, InsufficientFunds, Invalid, and Unavailable when the locks do not come.
     """
-    _well_formed(command)
+    require_well_formed(command)
     sha = _fingerprint(command)
     started = clock.now()
-    found = _read_placement(customer_id, sign_in, command, started)
+    found = read_placement(customer_id, sign_in, command, started)
     if found is None or not found.is_signed_in:
         raise Unauthenticated("Your sign-in has ended. Sign in again.")
     if found.repeated_id is not None:
         return _repeated(customer_id, found.repeated_id, sha)
-    draft = _draft(command, found, started)
+    draft = draft_of(command, found, started)
     for rule in RULES:
         rule(draft)
     answer, open_orders = _write_placement(draft, customer_id, sha, started)
@@ -77,14 +79,15 @@ def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None =
 # --- what was asked, and what is so -------------------------------------------------------------------
 
 
-def _well_formed(command: PlaceOrder) -> None:
+def require_well_formed(command: PlaceOrder) -> None:
+    """Raise Invalid for what no rule can look at."""
     if not 1 <= len(command.client_id) <= 64:
         raise Invalid("client_id takes 1 to 64 characters.", errors={"client_id": ["1 to 64 characters."]})
     lasting = (command.duration_seconds, command.duration_ticks, command.expires_at)
     if sum(length is not None for length in lasting) != 1:
         raise Invalid(
-            "Send either duration_seconds or expires_at.",
-            errors={"duration_seconds": ["Send either this or expires_at."]},
+            "Send one of duration_seconds, duration_ticks and expires_at.",
+            errors={"duration_seconds": ["Send this, duration_ticks or expires_at: one of them."]},
         )
     if command.expires_at is not None and command.expires_at.tzinfo is None:
         raise Invalid("expires_at needs a time zone.", errors={"expires_at": ["Needs a time zone, e.g. Z."]})
@@ -104,6 +107,9 @@ def _within_reach(command: PlaceOrder) -> None:
     if command.duration_seconds is not None and abs(command.duration_seconds) > LONGEST_SECONDS:
         said = [f"At most {LONGEST_SECONDS} s."]
         raise Invalid("duration_seconds is out of any range.", errors={"duration_seconds": said})
+    if command.duration_ticks is not None and not 0 < command.duration_ticks <= LONGEST_TICKS:
+        said = [f"1 to {LONGEST_TICKS}."]
+        raise Invalid("duration_ticks is out of any range.", errors={"duration_ticks": said})
     if command.expires_at is not None and not 1970 < command.expires_at.year < 9999:
         raise Invalid("expires_at is out of any range.", errors={"expires_at": ["No order can wait for it."]})
 
@@ -121,7 +127,7 @@ def _repeated(customer_id: int, order_id: UUID, sha: bytes) -> Placed:
     return Placed(order_of(customer_id, order_id), is_replayed=True)
 
 
-def _read_placement(
+def read_placement(
     customer_id: int, sign_in: UUID | None, command: PlaceOrder, instant: datetime
 ) -> Found | None:
     """Read all that the rules look at in one statement: see `trading_read_placement`."""
@@ -130,13 +136,17 @@ def _read_placement(
     return None if row is None or row[0] is None else cast(Found, _found.decode(row[0]))
 
 
-def _draft(command: PlaceOrder, found: Found, started: datetime) -> Draft:
+def draft_of(command: PlaceOrder, found: Found, started: datetime) -> Draft:
+    """Return what is asked, with its acceptance and expiry if it were accepted at this instant."""
     accepted_at = max(started, found.last_at) if found.last_at else started
     draft = Draft(command, found, accepted_at)
     opens_at = accepted_at
     if found.entry_policy == "delayed":
         opens_at = draft.entry_after = accepted_at + timedelta(milliseconds=found.entry_delay_ms)
-    draft.expires_at = command.expires_at or opens_at + timedelta(seconds=command.duration_seconds or 0)
+    seconds = command.duration_seconds or 0
+    if command.duration_ticks is not None:
+        seconds = found.max_tick_wait_seconds if found.terms_id is not None else 0
+    draft.expires_at = command.expires_at or opens_at + timedelta(seconds=seconds)
     return draft
 
 
@@ -153,6 +163,12 @@ def _write_placement(draft: Draft, customer_id: int, sha: bytes, started: dateti
     entry = None
     if draft.entry_after is None and found.last_at is not None:
         entry = Price(found.last_at, found.last_seq, found.last_price)
+    due_seq, reached_at = None, Reach(None, None)
+    if entry is not None:
+        due_seq = None if asked.duration_ticks is None else entry.seq + asked.duration_ticks
+        if KINDS[asked.contract].watches_path:
+            levels = draft.levels()
+            reached_at = reach_of(levels.get("barrier"), levels.get("low"), levels.get("high"), entry.price)
     draft.view = order_view(_row(draft, entry))
     changed = AccountChanged(
         account=asked.account,
@@ -175,9 +191,19 @@ def _write_placement(draft: Draft, customer_id: int, sha: bytes, started: dateti
         asked.contract,
         asked.side,
         draft.stake,
-        found.payout_rate,
+        draft.payout_rate,
         draft.accepted_at,
         asked.duration_seconds,
+        asked.duration_ticks,
+        draft.barrier,
+        draft.low,
+        draft.high,
+        draft.is_relative,
+        asked.digit,
+        draft.volatility_id,
+        due_seq,
+        reached_at.low,
+        reached_at.high,
         draft.entry_after,
         draft.expires_at,
         entry.at if entry else None,
@@ -212,12 +238,18 @@ def _row(draft: Draft, entry: Price | None) -> OrderRow:
         stake=draft.stake,
         currency=found.currency,
         scale=found.scale,
-        payout_rate=found.payout_rate or money.ZERO,
+        payout_rate=draft.payout_rate,
         status=Order.Status.OPEN,
         refund_reason=None,
         accepted_at=draft.accepted_at,
         entry_after=draft.entry_after,
         duration_seconds=asked.duration_seconds,
+        duration_ticks=asked.duration_ticks,
+        barrier=draft.barrier,
+        low=draft.low,
+        high=draft.high,
+        is_relative=draft.is_relative,
+        digit=asked.digit,
         expires_at=draft.expires_at,
         entry=entry,
         exit=None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,78 +12,102 @@ from django.db.utils import InterfaceError, OperationalError
 
 from config.core import audit, clock, facts
 from config.core.errors import Broken
-from config.core.facts import FactData
 from config.core.faults import faultpoint
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic, write_facts
 from config.core.sql import array
 from kyc.models import User
-from payments.ledger.facts import AccountChanged
-from payments.ledger.services import NewTransfer, Posted, post_rows
+from payments.ledger.services import NewTransfer, post_rows
 from quotes.models import Gap as RecordedGap
 from quotes.services import history_lock, record_gap
 from trading import errors
 from trading import facts as said
 from trading.models import Order
-from trading.rules import History, Outcome, Price, decide, entry_deadline
-from trading.selectors import OrderRow, order_view
+from trading.rules import History, Outcome, Price, decide, pending_entry, reach
+from trading.selectors import order_view
 from trading.services.claims import (
     BATCH,
     Due,
-    claim_due,
+    claim_counted,
+    claim_expired,
     claim_pending,
+    claim_reached,
     dead_feeds,
     due_shards,
-    first_ticks,
-    histories,
+    oldest_watched,
 )
+from trading.services.histories import first_ticks, histories
+from trading.services.telling import order_row, tell_closed
 
 log = structlog.get_logger(__name__)
 
 
 OPERATIONAL = (OperationalError, InterfaceError)
+# Locks and returns a batch of orders, or only the one with the id given as `only`.
+Claim = Callable[..., list[Due]]
 
 
 # --- the doors ----------------------------------------------------------------------------------------
 
 
-def settle_due(*, first_shard: int = 0, older_than: timedelta = timedelta(0)) -> int:
+def settle_due(
+    *, first_shard: int = 0, older_than: timedelta = timedelta(0), since: datetime | None = None
+) -> int:
     """Close every order that can be decided now and return how many; safe in any number of processes.
 
     Shards are taken in turn from `first_shard`, so that settlers that start elsewhere do not meet.
-    `older_than` leaves alone what expired less than that ago: the sweep's view of what the settlers missed.
+    `older_than` leaves alone what could be closed less than that ago: the sweep's view of what the settlers
+    missed. Barriers are compared with the ticks after `since`; without it with all since the oldest entry.
     """
     record_dead_feeds()
+    cutoff = clock.now() - older_than
     closed = 0
-    for shard, instruments in due_shards(first_shard, clock.now() - older_than):
-        while size := settle_shard(shard=shard, limit=BATCH // instruments + 1, older_than=older_than):
-            closed += size
+    for shard, instruments in due_shards(first_shard, cutoff):
+        limit = BATCH // instruments + 1
+        closed += settle_all(partial(claim_expired, shard=shard, cutoff=cutoff, limit=limit))
+    closed += settle_all(partial(claim_counted, cutoff=cutoff))
+    since = since or oldest_watched()
+    if since is not None:
+        closed += settle_all(partial(claim_reached, cutoff=cutoff, since=since))
     return closed
 
 
-def settle_shard(*, shard: int, limit: int = BATCH, older_than: timedelta = timedelta(0)) -> int:
-    """Close one batch of a shard's due orders and return its size; one that cannot be closed is parked."""
+def settle_all(claim: Claim) -> int:
+    """Close all that a claim gives, batch by batch, and return how many."""
+    closed = 0
+    while size := _settle_some(claim):
+        closed += size
+    return closed
+
+
+def _settle_some(claim: Claim) -> int:
+    """Close one batch and return its size; an order that cannot be closed is parked, the others go on."""
     try:
-        return settle_batch(shard=shard, limit=limit, older_than=older_than)
+        return settle_batch(claim)
     except OPERATIONAL:
         raise
     except Exception as failure:  # one bad row must not stop the others
-        log.exception("settlement batch failed, going on one by one", shard=shard, error=str(failure))
-    return _settle_one_by_one(shard, limit, older_than)
+        log.exception("settlement batch failed, going on one by one", error=str(failure))
+    with transaction.atomic():
+        ids = [due.id for due in claim()]
+    return _one_by_one(ids, lambda order_id: settle_batch(partial(claim, only=order_id)))
 
 
 @transaction.atomic
-def settle_batch(
-    *, shard: int, limit: int = BATCH, only: UUID | None = None, older_than: timedelta = timedelta(0)
-) -> int:
-    """Close one batch of due orders of a shard, all or none, and return its size."""
-    batch = claim_due(shard, clock.now() - older_than, limit=limit, only=only)
+def settle_batch(claim: Claim) -> int:
+    """Close one batch of claimed orders, all or none, and return its size."""
+    batch = claim()
     if not batch:
         return 0
     faultpoint("settle.after_claim")
     history_lock(sorted({due.instrument for due in batch}))
-    known = histories(batch)
-    _close(batch, [decide(due.agreed(), history) for due, history in zip(batch, known, strict=True)])
+    outcomes = []
+    for due, history in zip(batch, histories(batch), strict=True):
+        outcome = decide(due.agreed(), history)
+        if outcome is None:
+            raise Broken(f"order {due.id} was claimed and cannot be decided yet")
+        outcomes.append(outcome)
+    _close(batch, outcomes)
     faultpoint("settle.before_commit")
     return len(batch)
 
@@ -99,7 +124,7 @@ def enter_pending() -> int:
     except Exception as failure:  # one bad row must not stop the others
         log.exception("entering a batch failed, going on one by one", error=str(failure))
     with transaction.atomic():
-        ids = [due.id for due, _ in claim_pending()]
+        ids = [due.id for due in claim_pending()]
     return _one_by_one(ids, lambda order_id: enter_batch(only=order_id))
 
 
@@ -109,18 +134,17 @@ def enter_batch(*, only: UUID | None = None) -> int:
     pending = claim_pending(only=only)
     if not pending:
         return 0
-    history_lock(sorted({due.instrument for due, _ in pending}))
-    firsts = first_ticks([due for due, _ in pending])
+    history_lock(sorted({due.instrument for due in pending}))
+    firsts = first_ticks(pending)
     entered: list[tuple[Due, Price]] = []
     refused: list[tuple[Due, Outcome]] = []
-    for (due, watermark_at), first in zip(pending, firsts, strict=True):
+    for due, first in zip(pending, firsts, strict=True):
         contract = due.agreed()
-        deadline = entry_deadline(due.entry_after or due.accepted_at, contract.max_entry_wait, due.expires_at)
-        if first is not None and first.at <= deadline:
-            entered.append((due, first))
-        elif watermark_at >= deadline:
-            nothing = History(first_after=None, last_before=None, gaps=(), open_at_expiry=True)
-            refused.append((due, decide(contract, nothing)))
+        entry = pending_entry(contract, first)
+        if entry is not None:
+            entered.append((due, entry))
+        elif outcome := decide(contract, History(known_until=due.known_until, first_after=first)):
+            refused.append((due, outcome))
     _enter(entered)
     if refused:
         _close([due for due, _ in refused], [outcome for _, outcome in refused])
@@ -175,8 +199,10 @@ WHERE o.id = v.id AND o.status = 'open'
 """
 
 ENTER = """
-UPDATE trading_order o SET entry_at = v.at, entry_seq = v.seq, entry_price = v.price
-FROM unnest(%s::uuid[], %s::timestamptz[], %s::bigint[], %s::numeric[]) AS v (id, at, seq, price)
+UPDATE trading_order o SET entry_at = v.at, entry_seq = v.seq, entry_price = v.price,
+    due_seq = v.seq + o.duration_ticks, reach_low = v.low, reach_high = v.high
+FROM unnest(%s::uuid[], %s::timestamptz[], %s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[])
+    AS v (id, at, seq, price, low, high)
 WHERE o.id = v.id AND o.status = 'open' AND o.entry_seq IS NULL
 """
 
@@ -194,7 +220,7 @@ def _close(batch: Sequence[Due], outcomes: Sequence[Outcome]) -> None:
     ]
     posted = post_rows([transfer for _, transfer in owed])
     arrivals = [(due, row) for (due, _), row in zip(owed, posted, strict=True) if row.destination_version]
-    _tell(batch, outcomes, arrivals, now)
+    tell_closed(batch, outcomes, arrivals, now)
 
 
 def _write_outcomes(batch: Sequence[Due], outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -234,93 +260,24 @@ def _transfers(due: Due, outcome: Outcome) -> list[NewTransfer]:
     return transfers
 
 
-def _tell(
-    batch: Sequence[Due], outcomes: Sequence[Outcome], arrivals: Sequence[tuple[Due, Posted]], now: datetime
-) -> None:
-    """Record a fact per order and one per account whose balance moved, that one with all its steps."""
-    versions: dict[UUID, int | None] = {}
-    moved: dict[int, tuple[Due, int, Posted]] = {}
-    for due, row in arrivals:
-        version = row.destination_version or 0
-        versions[due.id] = version
-        before = moved[due.account][1] if due.account in moved else version - 1
-        moved[due.account] = (due, before, row)
-    rows = []
-    for due, outcome in zip(batch, outcomes, strict=True):
-        data = _closed_fact(due, outcome, now, versions.get(due.id))
-        rows.append((customer_topic(due.customer), data.fact_name, facts.encode(data)))
-    for due, before, row in moved.values():
-        changed = AccountChanged(
-            account=due.account,
-            book=due.book_code,
-            kind=due.book_kind,
-            currency=due.currency,
-            balance=f"{row.destination_balance:.{due.scale}f}",
-            version=row.destination_version or 0,
-            from_version=before,
-        )
-        rows.append((customer_topic(due.customer), changed.fact_name, facts.encode(changed)))
-    write_facts(rows, at=now)
-
-
-def _closed_fact(due: Due, outcome: Outcome, now: datetime, version: int | None) -> FactData:
-    view = order_view(_order_row(due, outcome.entry, outcome, now))
-    if outcome.status == Order.Status.LOST:
-        return said.OrderLost(order=view, account=due.account)
-    if version is None:
-        raise Broken(f"order {due.id} is {outcome.status} and moved no money")
-    if outcome.status == Order.Status.WON:
-        return said.OrderWon(order=view, account=due.account, version=version)
-    return said.OrderRefunded(order=view, account=due.account, version=version)
-
-
 def _enter(entered: Sequence[tuple[Due, Price]]) -> None:
     if not entered:
         return
+    reached_at = [reach(due.agreed(), price) for due, price in entered]
+    columns = (
+        [due.id for due, _ in entered],
+        *_columns([price for _, price in entered]),
+        [each.low for each in reached_at],
+        [each.high for each in reached_at],
+    )
     with connection.cursor() as cursor:
-        columns = ([due.id for due, _ in entered], *_columns([price for _, price in entered]))
         cursor.execute(ENTER, tuple(map(array, columns)))
     rows = []
     for due, price in entered:
-        view = order_view(_order_row(due, price, None, None))
+        view = order_view(order_row(due, entry=price))
         data = said.OrderEntered(order=view, account=due.account)
         rows.append((customer_topic(due.customer), data.fact_name, facts.encode(data)))
     write_facts(rows, at=clock.now())
-
-
-def _order_row(
-    due: Due, entry: Price | None, outcome: Outcome | None, closed_at: datetime | None
-) -> OrderRow:
-    return OrderRow(
-        id=due.id,
-        client_id=due.client_id,
-        account=due.account,
-        symbol=due.symbol,
-        price_decimals=due.price_decimals,
-        contract=due.contract,
-        side=due.side,
-        stake=due.stake,
-        currency=due.currency,
-        scale=due.scale,
-        payout_rate=due.payout_rate,
-        status=outcome.status if outcome else Order.Status.OPEN,
-        refund_reason=outcome.refund_reason if outcome else None,
-        accepted_at=due.accepted_at,
-        entry_after=due.entry_after,
-        duration_seconds=due.duration_seconds,
-        expires_at=due.expires_at,
-        entry=entry,
-        exit=outcome.exit if outcome else None,
-        payout=outcome.payout if outcome else None,
-        closed_at=closed_at,
-        terms=due.terms_version,
-    )
-
-
-def _settle_one_by_one(shard: int, limit: int, older_than: timedelta) -> int:
-    with transaction.atomic():
-        ids = [due.id for due in claim_due(shard, clock.now() - older_than, limit=limit)]
-    return _one_by_one(ids, lambda order_id: settle_batch(shard=shard, only=order_id))
 
 
 def _one_by_one(ids: Sequence[UUID], work: Callable[[UUID], int]) -> int:

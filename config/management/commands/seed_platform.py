@@ -65,6 +65,10 @@ INSTRUMENTS = (
 )
 
 
+CONTRACTS = ["rise_fall", "higher_lower", "touch", "ends_between", "stays_between", "asian"]
+DIGITS = ["digit_match", "digit_over", "digit_even"]
+
+
 @dataclass(frozen=True)
 class SignIn:
     """How a seeded person signs in."""
@@ -156,7 +160,7 @@ def seed_terms(instrument: Instrument, rate: Decimal) -> None:
             instrument=instrument,
             actor=None,
             reason="seed",
-            contracts=["rise_fall"],
+            contracts=CONTRACTS + (DIGITS if instrument.instrument_class == "volatility" else []),
             fixed_rate=rate,
             min_rate=Decimal("0.50"),
             max_rate=Decimal("0.95"),
@@ -164,6 +168,7 @@ def seed_terms(instrument: Instrument, rate: Decimal) -> None:
             max_stake=Decimal("5000"),
             min_duration_seconds=5 if not is_live else 15,
             max_duration_seconds=24 * 3600,
+            max_duration_ticks=0 if is_live else 20,
             **entry,
         )
     elif newest.created_by_id is None and newest.entry_policy != policy:

@@ -3,15 +3,18 @@
 import random
 import time
 from argparse import ArgumentParser
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client import Counter, Gauge
 
+from config.core import clock
 from config.core.workers import WorkerCommand
 from trading import services
 from trading.models import SHARDS
 from trading.selectors import settlement_lag
 
+OVERLAP = timedelta(seconds=5)
 CLOSED = Counter("orders_closed", "Orders closed by this settler.")
 LAG = Gauge("orders_settlement_lag_seconds", "Age of the oldest order that could be closed and is not.")
 
@@ -20,6 +23,7 @@ class Command(WorkerCommand):
     help = "Give delayed orders their entry and close what is due, until SIGTERM."
     idle_seconds = 0.05
     _lag_taken = 0.0
+    _begun: tuple[datetime | None, datetime | None] = (None, None)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the shard to start at: settlers that start apart do not wait for each other's accounts."""
@@ -32,8 +36,15 @@ class Command(WorkerCommand):
         super().handle(*args, **options)
 
     def step(self) -> bool:
-        """Close everything that is due."""
-        closed = services.settle_due(first_shard=self.first_shard)
+        """Close everything that is due.
+
+        Barriers are compared with the ticks since the last step but one, and OVERLAP more: an order may
+        become visible, or get its entry, a little after the tick that decides it. The first looks at all.
+        """
+        before, last = self._begun
+        self._begun = (last, clock.now())
+        since = None if before is None else before - OVERLAP
+        closed = services.settle_due(first_shard=self.first_shard, since=since)
         if closed:
             CLOSED.inc(closed)
         entered = services.enter_pending()

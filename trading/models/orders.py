@@ -1,114 +1,16 @@
-"""Orders, and what operators set for them."""
+"""Orders."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from payments.ledger.models import MONEY, Account, Book
+from payments.ledger.models import MONEY, Account
 from quotes.models import PRICE, Instrument
+from trading.models.terms import PRICED_RATE, Terms, VolatilityEstimate
 
-RATE: dict[str, Any] = {"max_digits": 5, "decimal_places": 4}
 SHARDS = 16
-
-
-class Terms(models.Model):
-    """What an operator sets for an instrument. A change is a new version; orders keep theirs."""
-
-    application_rights = "SELECT, INSERT"
-
-    class Tie(models.TextChoices):
-        REFUND = "refund"
-        LOSE = "lose"
-
-    class EntryPolicy(models.TextChoices):
-        LATEST_TICK = "latest_tick"
-        DELAYED = "delayed"
-
-    instrument = models.ForeignKey(Instrument, models.PROTECT, related_name="terms")
-    version = models.PositiveIntegerField()
-    contracts = models.JSONField(default=list, help_text='Contracts offered, e.g. ["rise_fall"].')
-    fixed_rate = models.DecimalField(**RATE)
-    min_rate = models.DecimalField(**RATE)
-    max_rate = models.DecimalField(**RATE)
-    min_stake = models.DecimalField(**MONEY)
-    max_stake = models.DecimalField(**MONEY)
-    min_duration_seconds = models.PositiveIntegerField()
-    max_duration_seconds = models.PositiveIntegerField()
-    cutoff_seconds = models.PositiveIntegerField(
-        default=5, help_text="Before a clock expiry orders are refused."
-    )
-    max_open_orders = models.PositiveIntegerField(default=100, help_text="Per account.")
-    tie_policy = models.CharField(max_length=10, choices=Tie, default=Tie.REFUND)
-    entry_policy = models.CharField(max_length=12, choices=EntryPolicy, default=EntryPolicy.LATEST_TICK)
-    entry_delay_ms = models.PositiveIntegerField(default=500)
-    max_entry_wait_ms = models.PositiveIntegerField(default=10_000)
-    max_exit_age_seconds = models.PositiveIntegerField(default=30)
-    settle_grace_seconds = models.PositiveIntegerField(default=120)
-    created_at = models.DateTimeField()
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
-    reason = models.TextField(blank=True)
-
-    class Meta:
-        verbose_name_plural = "terms"
-        ordering = ["instrument", "-version"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["instrument", "version"], name="terms_version_once"),
-            models.CheckConstraint(
-                condition=Q(
-                    min_rate__gt=0,
-                    min_rate__lte=F("fixed_rate"),
-                    fixed_rate__lte=F("max_rate"),
-                    max_rate__lt=1,
-                ),
-                name="terms_rates",
-            ),
-            models.CheckConstraint(
-                condition=Q(min_stake__gt=0, min_stake__lte=F("max_stake")), name="terms_stakes"
-            ),
-            models.CheckConstraint(
-                condition=Q(min_duration_seconds__gt=0, min_duration_seconds__lte=F("max_duration_seconds")),
-                name="terms_durations",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.instrument_id} v{self.version}"
-
-
-class PayoutRate(models.Model):
-    """The payout rate of an instrument from an instant on; the newest row is in force. Append-only."""
-
-    application_rights = "SELECT, INSERT"
-
-    instrument = models.ForeignKey(Instrument, models.PROTECT, related_name="payout_rates", db_index=False)
-    rate = models.DecimalField(**RATE)
-    set_at = models.DateTimeField()
-    reason = models.CharField(max_length=200)
-    inputs = models.JSONField(default=dict)
-    set_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
-
-    class Meta:
-        ordering = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["instrument", "-id"], name="payout_rate_newest")]
-
-    def __str__(self) -> str:
-        return f"{self.instrument_id} {self.rate}"
-
-
-class BookTerms(models.Model):
-    """Which instruments a book trades."""
-
-    book = models.OneToOneField(Book, models.PROTECT, primary_key=True, related_name="trading_terms")
-    all_instruments = models.BooleanField(default=False)
-    instruments = models.ManyToManyField(Instrument, blank=True, related_name="+")
-
-    class Meta:
-        verbose_name_plural = "book terms"
-
-    def __str__(self) -> str:
-        return str(self.book_id)
 
 
 class Order(models.Model):
@@ -117,7 +19,8 @@ class Order(models.Model):
     # What was agreed stays as it is, and none is deleted; a trigger keeps closed ones as they are.
     application_rights = (
         "SELECT, INSERT, UPDATE (status, refund_reason, payout, closed_at, entry_at, entry_seq, entry_price, "
-        "exit_at, exit_seq, exit_price, parked_at, parked_because)"
+        "exit_at, exit_seq, exit_price, parked_at, parked_because, due_seq, reach_low, reach_high, "
+        "sale_client_id, sale)"
     )
 
     class Status(models.TextChoices):
@@ -129,10 +32,28 @@ class Order(models.Model):
 
     class Contract(models.TextChoices):
         RISE_FALL = "rise_fall", "rise/fall"
+        HIGHER_LOWER = "higher_lower", "higher/lower"
+        TOUCH = "touch", "touch/no touch"
+        ENDS_BETWEEN = "ends_between", "ends between/outside"
+        STAYS_BETWEEN = "stays_between", "stays between/goes outside"
+        DIGIT_MATCH = "digit_match", "digit matches/differs"
+        DIGIT_OVER = "digit_over", "digit over/under"
+        DIGIT_EVEN = "digit_even", "digit even/odd"
+        ASIAN = "asian", "asian"
 
     class Side(models.TextChoices):
         UP = "up"
         DOWN = "down"
+        TOUCH = "touch"
+        NO_TOUCH = "no_touch"
+        IN = "in"
+        OUT = "out"
+        MATCHES = "matches"
+        DIFFERS = "differs"
+        OVER = "over"
+        UNDER = "under"
+        EVEN = "even"
+        ODD = "odd"
 
     class RefundReason(models.TextChoices):
         TIE = "tie"
@@ -161,12 +82,29 @@ class Order(models.Model):
     terms = models.ForeignKey(Terms, models.PROTECT, related_name="+", db_index=False, db_constraint=False)
     contract = models.CharField(max_length=20, choices=Contract)
     side = models.CharField(max_length=12, choices=Side)
+    barrier = models.DecimalField(**PRICE, null=True, help_text="A price, or a distance from the entry.")
+    low = models.DecimalField(**PRICE, null=True)
+    high = models.DecimalField(**PRICE, null=True)
+    is_relative = models.BooleanField(
+        default=False, db_default=False, help_text="Barriers are distances from the entry."
+    )
+    digit = models.PositiveSmallIntegerField(null=True)
     stake = models.DecimalField(**MONEY)
-    payout_rate = models.DecimalField(**RATE)
+    payout_rate = models.DecimalField(**PRICED_RATE)
+    volatility = models.ForeignKey(
+        VolatilityEstimate,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        help_text="What the payout was priced with.",
+    )
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
     refund_reason = models.CharField(max_length=20, choices=RefundReason, null=True, blank=True)  # noqa: DJ001
     accepted_at = models.DateTimeField()
-    duration_seconds = models.PositiveIntegerField(null=True, help_text="Empty: a clock expiry.")
+    duration_seconds = models.PositiveIntegerField(null=True, help_text="Empty: ticks, or a clock expiry.")
+    duration_ticks = models.PositiveIntegerField(null=True)
     entry_after = models.DateTimeField(null=True, help_text="The entry is the first tick after this instant.")
     expires_at = models.DateTimeField()
     entry_at = models.DateTimeField(null=True)
@@ -177,6 +115,12 @@ class Order(models.Model):
     exit_price = models.DecimalField(**PRICE, null=True)
     payout = models.DecimalField(**MONEY, null=True)
     closed_at = models.DateTimeField(null=True)
+    sale_client_id = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001
+    sale = models.JSONField(null=True, help_text="Of an early sale: what its price was made of.")
+    # Where the settler looks: an order may be decided once its instrument reaches this tick or these prices.
+    due_seq = models.BigIntegerField(null=True)
+    reach_low = models.DecimalField(**PRICE, null=True)
+    reach_high = models.DecimalField(**PRICE, null=True)
     parked_at = models.DateTimeField(null=True, help_text="Settling it failed; it waits for an operator.")
     parked_because = models.CharField(max_length=300, blank=True, default="", db_default="")
 
@@ -185,7 +129,42 @@ class Order(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account", "client_id"], name="order_client_id_once"),
             models.CheckConstraint(condition=Q(stake__gt=0), name="order_stake_positive"),
-            models.CheckConstraint(condition=Q(payout_rate__gt=0, payout_rate__lt=1), name="order_rate"),
+            models.CheckConstraint(
+                condition=Q(payout_rate__gt=0) & (~Q(contract="rise_fall") | Q(payout_rate__lt=1)),
+                name="order_rate",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    contract__in=["higher_lower", "touch"],
+                    barrier__isnull=False,
+                    low=None,
+                    high=None,
+                    digit=None,
+                )
+                | Q(
+                    contract__in=["ends_between", "stays_between"],
+                    barrier=None,
+                    low__isnull=False,
+                    high__isnull=False,
+                    low__lt=F("high"),
+                    digit=None,
+                )
+                | Q(
+                    contract__in=["digit_match", "digit_over"],
+                    barrier=None,
+                    low=None,
+                    high=None,
+                    digit__lte=9,
+                )
+                | Q(
+                    contract__in=["rise_fall", "digit_even", "asian"],
+                    barrier=None,
+                    low=None,
+                    high=None,
+                    digit=None,
+                ),
+                name="order_has_its_contracts_shape",
+            ),
             models.CheckConstraint(condition=Q(accepted_at__lt=F("expires_at")), name="order_expires_later"),
             models.CheckConstraint(
                 condition=Q(status="open", payout=None, closed_at=None)
@@ -204,7 +183,7 @@ class Order(models.Model):
                 name="order_won_returns_the_stake",
             ),
             models.CheckConstraint(
-                condition=~Q(status__in=["won", "lost"])
+                condition=~Q(status__in=["won", "lost", "sold"])
                 | Q(
                     entry_at__isnull=False,
                     entry_seq__isnull=False,
@@ -214,6 +193,17 @@ class Order(models.Model):
                     exit_price__isnull=False,
                 ),
                 name="order_decided_by_two_ticks",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    status="sold",
+                    sale_client_id__isnull=False,
+                    sale__isnull=False,
+                    payout__gt=0,
+                    payout__lte=F("stake") * (1 + F("payout_rate")),
+                )
+                | (~Q(status="sold") & Q(sale_client_id=None, sale=None)),
+                name="order_sold_for_a_price",
             ),
         ]
         indexes: ClassVar = [
@@ -226,6 +216,21 @@ class Order(models.Model):
                 fields=["instrument", "entry_after"],
                 name="order_entry_pending",
                 condition=Q(status="open", entry_seq=None, parked_at=None),
+            ),
+            models.Index(
+                fields=["instrument", "shard", "due_seq"],
+                name="order_counted",
+                condition=Q(status="open", due_seq__isnull=False, parked_at=None),
+            ),
+            models.Index(
+                fields=["instrument", "reach_high"],
+                name="order_reach_high",
+                condition=Q(status="open", reach_high__isnull=False, parked_at=None),
+            ),
+            models.Index(
+                fields=["instrument", "reach_low"],
+                name="order_reach_low",
+                condition=Q(status="open", reach_low__isnull=False, parked_at=None),
             ),
             models.Index(fields=["account"], name="order_open_of_account", condition=Q(status="open")),
             models.Index(fields=["customer", "-id"], name="order_of_customer"),

@@ -1,0 +1,15 @@
+"""The REST API of trading."""
+
+from trading.api.instruments import CandlesView, InstrumentsView, InstrumentView, TicksView
+from trading.api.orders import OrdersView, OrderView, PreviewView, SaleView
+
+__all__ = [
+    "CandlesView",
+    "InstrumentView",
+    "InstrumentsView",
+    "OrderView",
+    "OrdersView",
+    "PreviewView",
+    "SaleView",
+    "TicksView",
+]

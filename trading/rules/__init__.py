@@ -1,0 +1,41 @@
+"""The engine's rules, purely: how an order ends, what the contracts are, what they are worth."""
+
+from trading.rules.contracts import KINDS, Kind, Reach, last_digit, needs_every_tick, reach_of, slipped
+from trading.rules.outcomes import (
+    Contract,
+    Gap,
+    History,
+    Outcome,
+    Price,
+    absolute,
+    decide,
+    entry_deadline,
+    pending_entry,
+    reach,
+)
+from trading.rules.pricing import Question, Volatility, payout_rate, probabilities, sale_value
+
+__all__ = [
+    "KINDS",
+    "Contract",
+    "Gap",
+    "History",
+    "Kind",
+    "Outcome",
+    "Price",
+    "Question",
+    "Reach",
+    "Volatility",
+    "absolute",
+    "decide",
+    "entry_deadline",
+    "last_digit",
+    "needs_every_tick",
+    "payout_rate",
+    "pending_entry",
+    "probabilities",
+    "reach",
+    "reach_of",
+    "sale_value",
+    "slipped",
+]

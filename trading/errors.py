@@ -108,6 +108,16 @@ class SalePriceChanged(Refused):
     title = "The price of the order has changed"
 
 
+class OwnLimitReached(Refused):
+    code = "own_limit_reached"
+    title = "Your own limit is reached"
+
+
+class ExposureLimit(Refused):
+    code = "exposure_limit"
+    title = "So much cannot be taken on this side now"
+
+
 class IdempotencyMismatch(Refused):
     code = "idempotency_mismatch"
     title = "This client_id was used for another order"

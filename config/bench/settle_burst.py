@@ -69,6 +69,16 @@ def _open_count(expires_at: datetime) -> int:
         return int(cursor.fetchone()[0])
 
 
+_EXPOSE = """
+INSERT INTO trading_exposure (book_id, instrument_id, side, open_orders, stakes, profit)
+SELECT a.book_id, o.instrument_id, o.side, count(*), sum(o.stake), sum(trunc(o.stake * o.payout_rate, 2))
+FROM trading_order o JOIN ledger_account a ON a.id = o.account_id
+WHERE o.status = 'open' GROUP BY a.book_id, o.instrument_id, o.side
+ON CONFLICT (book_id, instrument_id, side) DO UPDATE SET
+    open_orders = excluded.open_orders, stakes = excluded.stakes, profit = excluded.profit
+"""
+
+
 def _open_orders(accounts: list[Account], instruments: list[Instrument], expires_at: datetime) -> None:
     """Write open orders and their stakes as placement would have a minute ago, in batches."""
     accepted_at = expires_at - timedelta(seconds=59)
@@ -117,3 +127,5 @@ def _open_orders(accounts: list[Account], instruments: list[Instrument], expires
                 ]
             )
             Order.objects.bulk_create(orders)
+    with connection.cursor() as cursor:
+        cursor.execute(_EXPOSE)

@@ -39,9 +39,14 @@ def fit(amount: Decimal, scale: int) -> Decimal:
     return fitted
 
 
+def floor(amount: Decimal, scale: int) -> Decimal:
+    """Return the amount rounded down to the scale: the one place where money is rounded."""
+    return amount.quantize(unit(scale), rounding=ROUND_DOWN)
+
+
 def profit(stake: Decimal, rate: Decimal, scale: int) -> Decimal:
-    """Return stake × rate rounded down to the scale: the one place where money is rounded."""
-    return (stake * rate).quantize(unit(scale), rounding=ROUND_DOWN)
+    """Return stake × rate, rounded down to the scale."""
+    return floor(stake * rate, scale)
 
 
 def text(amount: Decimal, scale: int) -> str:

@@ -47,6 +47,8 @@ CODES = {
     "password_weak": 400,
     "payout_changed": 422,
     "payout_unavailable": 422,
+    "own_limit_reached": 422,
+    "exposure_limit": 422,
     "barrier_out_of_range": 422,
     "order_closed": 422,
     "sale_not_offered": 422,

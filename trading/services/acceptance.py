@@ -193,9 +193,38 @@ def payout_is_as_seen(draft: Draft) -> None:
 
 
 def customer_limits_allow(draft: Draft) -> None:
-    """10. So many orders may be open (counted again under lock); his own limits: he can set none yet."""
-    if draft.found.open_orders >= draft.found.max_open_orders:
-        raise too_many_open(draft.found.open_orders, draft.found.max_open_orders)
+    """10. So many orders may be open, and what the customer allows himself; both asked again under lock."""
+    found = draft.found
+    if found.open_orders >= open_orders_allowed(draft):
+        raise too_many_open(found.open_orders, open_orders_allowed(draft))
+    if found.max_own_stake is not None and draft.stake > found.max_own_stake:
+        raise errors.OwnLimitReached(
+            f"Your own limit is {found.max_own_stake:.{found.scale}f} {found.currency} an order; this one is "
+            f"{draft.stake}.",
+            limit="max_stake",
+            max_stake=f"{found.max_own_stake:.{found.scale}f}",
+            stake=str(draft.stake),
+        )
+
+
+def open_orders_allowed(draft: Draft) -> int:
+    """Return how many orders may be open on the account: by the terms, or fewer by his own wish."""
+    own = draft.found.max_own_open_orders
+    return draft.found.max_open_orders if own is None else min(own, draft.found.max_open_orders)
+
+
+def too_much_loss(draft: Draft, at_risk: Decimal) -> errors.OwnLimitReached:
+    """Build the refusal of the customer's own daily limit with both numbers."""
+    found = draft.found
+    limit, risked = (f"{value:.{found.scale}f}" for value in (found.max_own_loss or money.ZERO, at_risk))
+    return errors.OwnLimitReached(
+        f"Your own limit is to lose at most {limit} {found.currency} a day; today's losses and open stakes "
+        f"are {risked}, and this order would add {draft.stake}.",
+        limit="max_daily_loss",
+        max_daily_loss=limit,
+        at_risk=risked,
+        stake=str(draft.stake),
+    )
 
 
 def too_many_open(open_orders: int, limit: int) -> errors.TooManyOpenOrders:
@@ -208,7 +237,26 @@ def too_many_open(open_orders: int, limit: int) -> errors.TooManyOpenOrders:
 
 
 def exposure_allows(draft: Draft) -> None:
-    """11. The house's exposure limits allow it. None can be set yet; this is their place."""
+    """11. The house's limits allow it: one side's exactly, asked again under lock; sums as last seen."""
+    draft.profit = money.profit(draft.stake, draft.payout_rate, draft.found.scale)
+    for limit in draft.found.limits or ():
+        if limit.used + draft.profit > limit.most:
+            raise too_exposed(draft, limit.most - limit.used)
+        if limit.is_exact:
+            draft.most_profit = min(limit.most, draft.most_profit or limit.most)
+
+
+def too_exposed(draft: Draft, room: Decimal) -> errors.ExposureLimit:
+    """Build the refusal: the largest stake that would still be taken, and the one asked for."""
+    found = draft.found
+    largest = money.floor(max(room, money.ZERO) / draft.payout_rate, found.scale)
+    said = f"at most {largest} {found.currency} now" if largest >= found.min_stake else "nothing more now"
+    return errors.ExposureLimit(
+        f"On {draft.asked.side} of {draft.asked.symbol} we take {said}; you asked for {draft.stake}.",
+        stake=str(draft.stake),
+        largest_stake=str(largest) if largest >= found.min_stake else None,
+        retry_after_seconds=None,
+    )
 
 
 def funds_suffice(draft: Draft) -> None:

@@ -28,6 +28,7 @@ class Due:
     account: int
     counter: int
     escrow: int
+    book: int
     book_code: str
     book_kind: str
     currency: str
@@ -93,9 +94,9 @@ class Due:
 # --- statements ---------------------------------------------------------------------------------------
 
 COLUMNS = """
-    o.id, o.client_id, o.customer_id, o.account_id, a.counter_id, e.id, b.code, b.kind, b.currency, b.scale,
-    o.instrument_id, i.symbol, i.price_decimals, o.contract, o.side, o.stake, o.payout_rate, o.accepted_at,
-    o.duration_seconds, o.duration_ticks, o.barrier, o.low, o.high, o.is_relative, o.digit,
+    o.id, o.client_id, o.customer_id, o.account_id, a.counter_id, e.id, b.id, b.code, b.kind, b.currency,
+    b.scale, o.instrument_id, i.symbol, i.price_decimals, o.contract, o.side, o.stake, o.payout_rate,
+    o.accepted_at, o.duration_seconds, o.duration_ticks, o.barrier, o.low, o.high, o.is_relative, o.digit,
     o.entry_after, o.expires_at, o.entry_at, o.entry_seq, o.entry_price,
     t.version, t.tie_policy, t.max_exit_age_seconds, t.max_entry_wait_ms, w.at
 """

@@ -42,6 +42,21 @@ class PlaceOrder:
         return "clock" if self.expires_at is not None else "seconds"
 
 
+class LimitFound(msgspec.Struct, array_like=True):
+    """A risk limit of the house that covers the order, and what of it is used. Empty names cover all."""
+
+    instrument_class: str
+    is_of_instrument: bool
+    side: str
+    most: Decimal
+    used: Decimal
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether one row of the exposure is all it covers, so that it can be kept under that row's lock."""
+        return self.is_of_instrument and self.side != ""
+
+
 class Found(msgspec.Struct, array_like=True):
     """The row of the read statement `trading_read_placement`, in its order."""
 
@@ -99,6 +114,10 @@ class Found(msgspec.Struct, array_like=True):
     is_simulated: bool | None
     repeated_id: UUID | None
     open_orders: int
+    max_own_stake: Decimal | None
+    max_own_loss: Decimal | None
+    max_own_open_orders: int | None
+    limits: list[LimitFound] | None
 
 
 class Draft:
@@ -114,8 +133,10 @@ class Draft:
         "high",
         "is_relative",
         "low",
+        "most_profit",
         "order_id",
         "payout_rate",
+        "profit",
         "stake",
         "view",
         "volatility_id",
@@ -128,7 +149,8 @@ class Draft:
         self.accepted_at = accepted_at
         self.entry_after: datetime | None = None
         self.expires_at = accepted_at
-        self.stake = self.payout_rate = money.ZERO
+        self.stake = self.payout_rate = self.profit = money.ZERO
+        self.most_profit: Decimal | None = None
         self.barrier: Decimal | None = None
         self.low: Decimal | None = None
         self.high: Decimal | None = None

@@ -3,13 +3,14 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 from django.db import DatabaseError
 
-from config.core import clock, facts
+from config.core import clock, facts, money
 from config.core.errors import Invalid, Unauthenticated
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic
@@ -22,13 +23,19 @@ from trading.facts import OrderOpened, OrderView
 from trading.models import SHARDS, Order
 from trading.rules import KINDS, Price, Reach, reach_of
 from trading.selectors import OrderRow, order_of, order_view
-from trading.services.acceptance import RULES, too_many_open
+from trading.services.acceptance import (
+    RULES,
+    open_orders_allowed,
+    too_exposed,
+    too_many_open,
+    too_much_loss,
+)
 from trading.services.drafts import Draft, Found, PlaceOrder
 
 # After a longer wait for its locks an order would open at a price the customer no longer sees.
 LONGEST_PLACEMENT = timedelta(seconds=2)
-_READ = "SELECT trading_read_placement($1, $2, $3, $4, $5, $6)"
-_PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in range(1, 38))})"  # noqa: S608
+_READ = "SELECT trading_read_placement($1, $2, $3, $4, $5, $6, $7)"
+_PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in range(1, 42))})"  # noqa: S608
 # Where an account or an instrument is missing, so are its columns; the rules look at the id first.
 _columns: list[Any] = [(each.name, each.type | None) for each in msgspec.structs.fields(Found)]
 _found: Any = msgspec.json.Decoder(msgspec.defstruct("Found", _columns, array_like=True))
@@ -63,12 +70,16 @@ def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None =
     draft = draft_of(command, found, started)
     for rule in RULES:
         rule(draft)
-    answer, open_orders = _write_placement(draft, customer_id, sha, started)
+    answer, open_orders, found_amount = _write_placement(draft, customer_id, sha, started)
     if answer == "repeated":
         existing = Order.objects.only("id").get(account_id=command.account, client_id=command.client_id)
         return _repeated(customer_id, existing.pk, sha)
     if answer == "too_many_open":
-        raise too_many_open(open_orders, found.max_open_orders)
+        raise too_many_open(open_orders, open_orders_allowed(draft))
+    if answer == "daily_loss":
+        raise too_much_loss(draft, found_amount)
+    if answer == "exposure":
+        raise too_exposed(draft, (draft.most_profit or money.ZERO) - found_amount)
     if answer == "busy":
         raise errors.OrderBusy(
             "The price moved on while this account was busy. Place the order again.", retry_after_seconds=1
@@ -131,7 +142,7 @@ def read_placement(
     customer_id: int, sign_in: UUID | None, command: PlaceOrder, instant: datetime
 ) -> Found | None:
     """Read all that the rules look at in one statement: see `trading_read_placement`."""
-    values = (customer_id, sign_in, command.account, command.client_id, command.symbol, instant)
+    values = (customer_id, sign_in, command.account, command.client_id, command.symbol, command.side, instant)
     row = prepared(_READ, values)
     return None if row is None or row[0] is None else cast(Found, _found.decode(row[0]))
 
@@ -153,7 +164,9 @@ def draft_of(command: PlaceOrder, found: Found, started: datetime) -> Draft:
 # --- one write -----------------------------------------------------------------------------------------
 
 
-def _write_placement(draft: Draft, customer_id: int, sha: bytes, started: datetime) -> tuple[str, int]:
+def _write_placement(
+    draft: Draft, customer_id: int, sha: bytes, started: datetime
+) -> tuple[str, int, Decimal]:
     """Lock the account, then write the order, its stake and its facts: see `trading_place`.
 
     One call instead of six statements: 0.35 ms less per order, and the plan stays cached under any pooler.
@@ -211,18 +224,22 @@ def _write_placement(draft: Draft, customer_id: int, sha: bytes, started: dateti
         entry.price if entry else None,
         found.escrow_id,
         derived_id(draft.order_id, "stake"),
-        found.max_open_orders,
+        open_orders_allowed(draft),
         found.scale,
         customer_topic(customer_id),
         facts.encode(OrderOpened(order=draft.view, account=asked.account, version=0)),
         facts.encode(changed),
         LONGEST_PLACEMENT - (clock.now() - started),
+        found.book_id,
+        draft.profit,
+        draft.most_profit,
+        found.max_own_loss,
     )
     try:
-        answer, open_orders = prepared(_PLACE, values) or ("", 0)
+        answer, open_orders, amount = prepared(_PLACE, values) or ("", 0, None)
     except DatabaseError as error:
         raise refusal_of(error) from error.__cause__
-    return answer, open_orders
+    return answer, open_orders, amount or money.ZERO
 
 
 def _row(draft: Draft, entry: Price | None) -> OrderRow:

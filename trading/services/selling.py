@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from trading.rules import Price, Question, Volatility, absolute, sale_value
 from trading.selectors import order_of, order_view
 from trading.services.claims import Due, claim_one
 from trading.services.pricing import OLDEST_VOLATILITY
+from trading.services.tallies import count_closed
 from trading.services.telling import account_changed, order_row
 
 SELLABLE = ("rise_fall", "higher_lower", "ends_between")
@@ -135,7 +136,7 @@ def _offer(due: Due, now: datetime) -> Offer:
     )
     payout = due.stake + money.profit(due.stake, due.payout_rate, due.scale)
     fair = Decimal(won) * payout + Decimal(tied) * due.stake
-    price = (fair * (1 - terms.sell_margin)).quantize(money.unit(due.scale), rounding=ROUND_DOWN)
+    price = money.floor(fair * (1 - terms.sell_margin), due.scale)
     if price <= 0:
         raise errors.SaleNotOffered("The order is worth less than the smallest amount now.")
     inputs = {
@@ -193,6 +194,7 @@ def _close(due: Due, offer: Offer, client_id: str, now: datetime) -> OrderView:
     if closed != 1:
         raise Broken(f"order {due.id} was locked open and is not")
     posted = post_rows(_transfers(due, offer.price))
+    count_closed([(due, Order.Status.SOLD, offer.price)], now)
     row = next(each for each in reversed(posted) if each.destination_version is not None)
     view = order_view(
         order_row(

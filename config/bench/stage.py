@@ -14,6 +14,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -78,18 +79,28 @@ def own_database() -> Iterator[None]:
     owner = addresses["DATABASE_OWNER_URL"]
     with psycopg.connect(owner, autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{name}"')
-    os.environ.update({variable: renamed(url, name) for variable, url in addresses.items()})
-    os.environ["REDIS_PREFIX"] = settings.REDIS_PREFIX = f"bench_{os.getpid()}:"
-    settings.DATABASE_DIRECT_URL = os.environ["DATABASE_DIRECT_URL"]
+    ours = {variable: renamed(url, name) for variable, url in addresses.items()}
+    ours["REDIS_PREFIX"] = f"bench_{os.getpid()}:"
+    configured = (
+        settings.REDIS_PREFIX,
+        settings.DATABASE_DIRECT_URL,
+        connections["default"].settings_dict["NAME"],
+    )
+    with patch.dict(os.environ, ours):
+        _use(ours["REDIS_PREFIX"], ours["DATABASE_DIRECT_URL"], name)
+        try:
+            call_command("migrate", database="owner", verbosity=0)
+            yield
+        finally:
+            _use(*configured)
+            _drop_database(owner, name)
+
+
+def _use(redis_prefix: str, direct_url: str, database: str) -> None:
+    settings.REDIS_PREFIX, settings.DATABASE_DIRECT_URL = redis_prefix, direct_url
     connections.close_all()
     for alias in ("default", "owner"):
-        connections[alias].settings_dict["NAME"] = name
-    try:
-        call_command("migrate", database="owner", verbosity=0)
-        yield
-    finally:
-        connections.close_all()
-        _drop_database(owner, name)
+        connections[alias].settings_dict["NAME"] = database
 
 
 def _drop_database(owner: str, name: str) -> None:

@@ -83,7 +83,7 @@ END $$;
 """
 
 # One call writes the order, moves the stake and records the facts, in the order of the locks: account,
-# then inserts. The rules were decided before; what only holds under the account's lock is checked here.
+# then inserts, then the exposure. The rules were decided before; what only holds under a lock is checked here.
 # Answers: 'placed', 'repeated' (somebody placed this client_id meanwhile), 'too_many_open', or 'busy' when the
 # lock came too late. The clock here only measures that wait; it decides no instant.
 PLACE = """
@@ -138,18 +138,6 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    INSERT INTO trading_exposure AS e (book_id, instrument_id, side, open_orders, stakes, profit)
-    VALUES (for_book, for_instrument, new_side, 1, new_stake, new_profit)
-    ON CONFLICT (book_id, instrument_id, side) DO UPDATE SET
-        open_orders = e.open_orders + 1, stakes = e.stakes + excluded.stakes, profit = e.profit + excluded.profit
-        WHERE most_profit IS NULL OR e.profit + excluded.profit <= most_profit
-    RETURNING e.profit INTO amount;
-    IF NOT FOUND THEN
-        SELECT e.profit INTO amount FROM trading_exposure e
-        WHERE e.book_id = for_book AND e.instrument_id = for_instrument AND e.side = new_side;
-        answer := 'exposure';
-        RETURN;
-    END IF;
     SELECT p.source_balance, p.source_version INTO balance, version
     FROM ledger_post(ARRAY[transfer], ARRAY[for_account], ARRAY[escrow], ARRAY[new_stake], ARRAY['stake'],
                      ARRAY[new_id::text], accepted) p;
@@ -167,6 +155,17 @@ BEGIN
         (topic, 'order.opened', opened || jsonb_build_object('version', version), accepted, 0, ''),
         (topic, 'account.changed', changed || jsonb_build_object(
             'balance', round(balance, money_scale)::text, 'version', version, 'from_version', version - 1), accepted, 0, '');
+    -- Last, because everybody on this side waits for its row until the commit.
+    INSERT INTO trading_exposure AS e (book_id, instrument_id, side, open_orders, stakes, profit)
+    VALUES (for_book, for_instrument, new_side, 1, new_stake, new_profit)
+    ON CONFLICT (book_id, instrument_id, side) DO UPDATE SET
+        open_orders = e.open_orders + 1, stakes = e.stakes + excluded.stakes, profit = e.profit + excluded.profit
+        WHERE most_profit IS NULL OR e.profit + excluded.profit <= most_profit;
+    IF NOT FOUND THEN
+        SELECT e.profit INTO amount FROM trading_exposure e
+        WHERE e.book_id = for_book AND e.instrument_id = for_instrument AND e.side = new_side;
+        RAISE EXCEPTION 'exposure' USING ERRCODE = 'TH101', DETAIL = amount::text;
+    END IF;
     answer := 'placed';
 END $$;
 """

@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import msgspec
+import psycopg
 from django.db import DatabaseError
 
 from config.core import clock, facts, money
@@ -40,6 +41,8 @@ _PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in ran
 _columns: list[Any] = [(each.name, each.type | None) for each in msgspec.structs.fields(Found)]
 _found: Any = msgspec.json.Decoder(msgspec.defstruct("Found", _columns, array_like=True))
 LARGEST_ID = 2**63 - 1
+# Raised by `trading_place`, so that all of it is undone.
+TOO_EXPOSED = "TH101"
 LONGEST_SECONDS = 10**9
 LONGEST_TICKS = 10**6
 
@@ -238,7 +241,10 @@ def _write_placement(
     try:
         answer, open_orders, amount = prepared(_PLACE, values) or ("", 0, None)
     except DatabaseError as error:
-        raise refusal_of(error) from error.__cause__
+        cause = error.__cause__
+        if isinstance(cause, psycopg.Error) and cause.sqlstate == TOO_EXPOSED:
+            return "exposure", 0, Decimal(cause.diag.message_detail or 0)
+        raise refusal_of(error) from cause
     return answer, open_orders, amount or money.ZERO
 
 

@@ -20,12 +20,12 @@ from trading.errors import RateOutOfBounds
 from trading.models import BookTerms, Order, PayoutRate, Terms
 from trading.services import (
     PlaceOrder,
+    payouts,
     place_order,
     recalculate_payouts,
     set_payout_rate,
     set_terms,
     settle_due,
-    terms,
 )
 from trading.services.placement import Placed
 from trading.tasks import recalculate_payouts as task
@@ -263,7 +263,7 @@ def test_instruments_are_recalculated_each_in_its_own_transaction(
 ) -> None:
     seen = []
     Market("VOL50").terms()
-    monkeypatch.setattr(terms, "_recalculate", lambda pk: bool(seen.append(pk)))
+    monkeypatch.setattr(payouts, "_recalculate", lambda pk: bool(seen.append(pk)))
     with CaptureQueriesContext(connection) as queries:
         assert recalculate_payouts() == 0
     assert (len(seen), len(queries)) == (2, 1)

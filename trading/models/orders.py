@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 
@@ -235,6 +236,8 @@ class Order(models.Model):
             models.Index(fields=["account"], name="order_open_of_account", condition=Q(status="open")),
             models.Index(fields=["customer", "-id"], name="order_of_customer"),
             models.Index(fields=["accepted_at", "id"], name="order_accepted"),
+            # Orders lie in the order of their acceptance, so what closed lately lies together.
+            BrinIndex(fields=["closed_at"], name="order_closed", pages_per_range=32, autosummarize=True),
         ]
 
     def __str__(self) -> str:

@@ -24,6 +24,10 @@ class Terms(models.Model):
         REFUND = "refund"
         LOSE = "lose"
 
+    class PayoutPolicy(models.TextChoices):
+        FIXED = "fixed"
+        WINDOW = "window", "by the orders of the last minutes"
+
     class EntryPolicy(models.TextChoices):
         LATEST_TICK = "latest_tick"
         DELAYED = "delayed"
@@ -57,6 +61,23 @@ class Terms(models.Model):
     min_priced_rate = models.DecimalField(**PRICED_RATE, default=Decimal("0.05"))
     max_priced_rate = models.DecimalField(**PRICED_RATE, default=Decimal("20"))
     max_open_orders = models.PositiveIntegerField(default=100, help_text="Per account.")
+    payout_policy = models.CharField(
+        max_length=10, choices=PayoutPolicy, default=PayoutPolicy.FIXED, help_text="Of rise/fall."
+    )
+    payout_margin = models.DecimalField(max_digits=4, decimal_places=4, default=Decimal("0.05"))
+    payout_max_step = models.DecimalField(
+        max_digits=4, decimal_places=4, default=Decimal("0.02"), help_text="A minute at most."
+    )
+    payout_window_minutes = models.PositiveIntegerField(default=30)
+    payout_min_orders = models.PositiveIntegerField(
+        default=10, help_text="With fewer in the window the fixed rate holds."
+    )
+    payout_skew = models.DecimalField(
+        max_digits=4,
+        decimal_places=4,
+        default=Decimal("0.1"),
+        help_text="What the rate falls by for a side that has all open stakes, times two.",
+    )
     tie_policy = models.CharField(max_length=10, choices=Tie, default=Tie.REFUND)
     entry_policy = models.CharField(max_length=12, choices=EntryPolicy, default=EntryPolicy.LATEST_TICK)
     entry_delay_ms = models.PositiveIntegerField(default=500)

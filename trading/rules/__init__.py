@@ -13,18 +13,22 @@ from trading.rules.outcomes import (
     pending_entry,
     reach,
 )
+from trading.rules.payouts import Ended, Policy, Recalculated, recalculated
 from trading.rules.pricing import Question, Volatility, payout_rate, probabilities, sale_value
 
 __all__ = [
     "KINDS",
     "Contract",
+    "Ended",
     "Gap",
     "History",
     "Kind",
     "Outcome",
+    "Policy",
     "Price",
     "Question",
     "Reach",
+    "Recalculated",
     "Volatility",
     "absolute",
     "decide",
@@ -36,6 +40,7 @@ __all__ = [
     "probabilities",
     "reach",
     "reach_of",
+    "recalculated",
     "sale_value",
     "slipped",
 ]

@@ -2,11 +2,12 @@
 
 from trading.services.drafts import PlaceOrder
 from trading.services.limits import lift_risk_limit, set_customer_limits, set_risk_limit
+from trading.services.payouts import recalculate_payouts
 from trading.services.placement import Placed, place_order
 from trading.services.preview import Preview, preview_order
 from trading.services.selling import Offer, Sold, sale_offer, sell_order
 from trading.services.settlement import enter_pending, settle_due, unpark_order
-from trading.services.terms import recalculate_payouts, set_payout_rate, set_terms
+from trading.services.terms import set_payout_rate, set_terms
 from trading.services.volatility import estimate_volatility
 
 __all__ = [

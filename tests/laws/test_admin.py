@@ -34,7 +34,16 @@ from quotes.models import (
 from quotes.services.markups import set_mark_up
 from quotes.services.sources import create_source
 from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled, later
-from trading.models import Order, PayoutRate, Terms
+from trading.models import (
+    CustomerLimits,
+    Exposure,
+    Order,
+    PayoutRate,
+    RiskLimit,
+    Tally,
+    Terms,
+    VolatilityEstimate,
+)
 
 pytestmark = pytest.mark.django_db
 # Where nobody needs to be signed in, and what only leads elsewhere.
@@ -45,6 +54,8 @@ NEVER_WRITTEN = [
     BalanceSnapshot,
     Book,
     CandleCheck,
+    CustomerLimits,
+    Exposure,
     Fact,
     FixReject,
     Gap,
@@ -56,11 +67,14 @@ NEVER_WRITTEN = [
     RecordPart,
     RefreshFamily,
     Restriction,
+    RiskLimit,
     SimulationHour,
     SourceState,
+    Tally,
     Terms,
     Transfer,
     User,
+    VolatilityEstimate,
 ]
 
 
@@ -96,6 +110,24 @@ def house(monkeypatch, tmp_path, settings):
         started_at=clock.now(), finished_at=clock.now(), is_whole=True, xid_before=1, differences=[]
     )
     record_of(instrument, operator)
+    risk_of(account, instrument, trader)
+
+
+def risk_of(account, instrument, trader):
+    """Make one row of each table of what is at stake."""
+    now = clock.now()
+    Exposure.objects.create(
+        book=account.book, instrument=instrument, side="up", open_orders=1, stakes=10, profit=9
+    )
+    RiskLimit.objects.create(book=account.book, most=100, starts_at=now, comment="test")
+    Tally.objects.create(
+        account=account, instrument=instrument, day=now.date(), orders=1, won=1, lost=0, refunded=0, sold=0,
+        turnover=10, profit=9,
+    )  # fmt: skip
+    VolatilityEstimate.objects.create(
+        instrument=instrument, at=now, per_sqrt_second=0.001, tick_seconds=0.5, samples=100
+    )
+    CustomerLimits.objects.create(customer=trader, max_stake=10, set_at=now)
 
 
 def record_of(instrument, operator):

@@ -18,7 +18,7 @@ from payments.ledger import selectors as ledger
 from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck
 from quotes import selectors as market
 from quotes.models import SourceState
-from trading.models import Order
+from trading.models import Exposure, Order
 
 REFRESH_SECONDS = 3
 SETTLING_LATE = timedelta(seconds=5)
@@ -28,6 +28,7 @@ CHECK_LATE = timedelta(minutes=5)
 STATES_LATE = timedelta(seconds=5)
 # Lists are short lists of exceptions; a table of millions is never read whole for a figure.
 MOST_COUNTED = 10_000
+MOST_HEAT = 40
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ class SourceRow(NamedTuple):
     last_error: str
 
 
+@dataclass(frozen=True)
+class HeatRow:
+    """An instrument in a book where something is open: what the house pays beyond stakes, side by side."""
+
+    book: Book
+    symbol: str
+    cells: list["HeatCell"]
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One side: `heat_percent` of the hottest there is."""
+
+    side: str
+    open_orders: int
+    profit: Decimal
+    heat_percent: int
+
+
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the dashboard to the console's index."""
     return {**context, **figures(), "refresh_seconds": REFRESH_SECONDS}
@@ -88,7 +108,14 @@ def figures() -> dict[str, Any]:
         _ledger_check(now),
         Figure("Customers", f"{_capped(User.objects.filter(is_staff=False))}", link="kyc_user_changelist"),
     ]
-    return {"tiles": tiles, "feeds": feeds, "sources": _sources(now), "books": books, "now": now}
+    return {
+        "tiles": tiles,
+        "feeds": feeds,
+        "sources": _sources(now),
+        "books": books,
+        "heat": _heat(),
+        "now": now,
+    }
 
 
 def _sources(now: datetime) -> list[SourceRow]:
@@ -178,6 +205,21 @@ def _books() -> list[BookRow]:
             BookRow(book, count, money.fit(stakes, book.scale), share, money.fit(house, book.scale), since)
         )
     return found
+
+
+def _heat() -> list[HeatRow]:
+    """Return the hottest instruments first, at most MOST_HEAT sides of them."""
+    exposed = Exposure.objects.filter(open_orders__gt=0).select_related("book", "instrument")
+    found: dict[tuple[int, int], HeatRow] = {}
+    most = money.ZERO
+    for each in exposed.order_by("-profit")[:MOST_HEAT]:
+        most = most or each.profit
+        row = found.setdefault(
+            (each.book_id, each.instrument_id), HeatRow(each.book, each.instrument.symbol, [])
+        )
+        profit = money.fit(each.profit, each.book.scale)
+        row.cells.append(HeatCell(each.side, each.open_orders, profit, int(100 * each.profit / (most or 1))))
+    return list(found.values())
 
 
 def _house_today(book: Book) -> tuple[Decimal, datetime | None]:

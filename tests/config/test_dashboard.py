@@ -8,8 +8,9 @@ from config import dashboard
 from config.core import clock
 from config.core.models import Fact
 from payments.ledger.models import Account, Book, LedgerCheck
-from quotes.models import SourceState
+from quotes.models import Instrument, SourceState
 from tests.cast import browser_for, fund, later
+from trading.models import Exposure
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +93,26 @@ def test_it_costs_the_same_however_much_there_is(seeded, olga, django_assert_max
         live = browser.get("/admin/live/").content.decode()
     assert "EURUSD" in live
     assert "<html" not in live
+
+
+def test_the_heat_map_shows_the_hottest_first(seeded, olga):
+    book, instruments = Book.objects.get(code="demo"), list(Instrument.objects.order_by("symbol"))
+    for instrument, side, count, profit in (
+        (instruments[0], "up", 2, "50.00"),
+        (instruments[1], "down", 1, "200.00"),
+        (instruments[0], "down", 1, "100.00"),
+        (instruments[2], "up", 0, "0"),
+    ):
+        Exposure.objects.create(
+            book=book, instrument=instrument, side=side, open_orders=count, stakes=Decimal(10), profit=profit
+        )
+    heat = dashboard.figures()["heat"]
+    assert [
+        (row.symbol, [(cell.side, str(cell.profit), cell.heat_percent) for cell in row.cells]) for row in heat
+    ] == [
+        (instruments[1].symbol, [("down", "200.00", 100)]),
+        (instruments[0].symbol, [("down", "100.00", 50), ("up", "50.00", 25)]),
+    ]
+    page = browser_for(olga, verified=True).get("/admin/").content.decode()
+    assert "At risk beyond stakes" in page
+    assert "200.00" in page

@@ -8,6 +8,7 @@ import { closeSheets, setUpAccounts, setUpActions, setUpKeys, setUpLink, sound, 
 import { ServerClock } from "./clock.mjs";
 import { Desk } from "./desk.mjs";
 import { $, h, memory, say } from "./dom.mjs";
+import { Draft } from "./draft.mjs";
 import { setUpMarket } from "./market.mjs";
 import { compare, format } from "./money.mjs";
 import { result } from "./rules.mjs";
@@ -24,9 +25,10 @@ const desk = new Desk({
   clock: new ServerClock(),
   socket: bootstrap.socket_url,
 });
+const draft = new Draft(desk);
 
 function setUpChart() {
-  const chart = new PriceChart($("chart"), desk, { onState: veil, onLegend: legend });
+  const chart = new PriceChart($("chart"), desk, draft, { onState: veil, onLegend: legend });
   let shown = "";
   let style = memory.get("style", "candles");
   const show = () => {
@@ -40,7 +42,7 @@ function setUpChart() {
   desk.on("candle", ({ candle, from }) => chart.live(candle, from));
   desk.on("healed", () => chart.instrument && chart.refresh());
   desk.on("polled", () => chart.instrument && chart.refresh(NEWEST));
-  ["orders", "price", "second", "accounts"].forEach((topic) =>
+  ["orders", "price", "second", "accounts", "draft"].forEach((topic) =>
     desk.on(topic, () => chart.instrument && chart.marksChanged()),
   );
 
@@ -161,7 +163,7 @@ function setUpTime() {
   });
 }
 
-const ticket = new Ticket(desk, {
+const ticket = new Ticket(desk, draft, {
   onPlaced(order) {
     sound.play("bought");
     say($("announcer"), words.say.opened(order));

@@ -2,9 +2,10 @@
 
 import { rows } from "./api.mjs";
 import { counter, parseInstant } from "./clock.mjs";
+import { tickProgress } from "./contracts.mjs";
 import { $, h, icon, reconcile, say } from "./dom.mjs";
 import { format } from "./money.mjs";
-import { result, standing } from "./rules.mjs";
+import { result } from "./rules.mjs";
 import { closedOrders } from "./store.mjs";
 import * as words from "./strings.mjs";
 
@@ -17,6 +18,8 @@ const RESULT_ICONS = {
   refunded: "refund",
   level: "pause",
   waiting: "clock",
+  settling: "clock",
+  unknown: "clock",
   sold: "won",
 };
 
@@ -127,9 +130,7 @@ export class Blotter {
   #fillOpen(tr, order) {
     const desk = this.#desk;
     const instrument = desk.instruments.get(order.symbol);
-    const left = parseInstant(order.expires_at) - desk.clock.now();
-    const whole = parseInstant(order.expires_at) - parseInstant(order.accepted_at);
-    const lean = standing(order, instrument);
+    const lean = desk.standing(order);
     tr.dataset.standing = lean;
     fillSide(tr.children[0], order);
     say(tr.children[1], this.#money(order, order.stake));
@@ -137,10 +138,24 @@ export class Blotter {
     say(tr.children[3], instrument?.last?.price ?? "—");
     const ends = tr.children[4];
     if (!ends.firstChild) ends.append(h("span", { class: "ends" }), h("span", { class: "bar" }, h("i")));
-    say(ends.firstChild, left > 0 ? counter(left) : words.say.settling);
+    const { text, share } = this.#left(order);
+    say(ends.firstChild, text);
     ends.title = words.utc(order.expires_at);
-    ends.lastChild.firstChild.style.transform = `scaleX(${Math.max(0, Math.min(1, left / whole))})`;
+    ends.lastChild.firstChild.style.transform = `scaleX(${Math.max(0, Math.min(1, share))})`;
     this.#fillResult(tr.children[5], order, lean);
+  }
+
+  /** How much of an order is left, in words and as a share: of its ticks, or of its time. */
+  #left(order) {
+    const progress = tickProgress(order, this.#desk.instruments.get(order.symbol)?.last);
+    if (progress) {
+      const { done, of } = progress;
+      return { text: done < of ? words.say.progress(progress) : words.say.settling, share: 1 - done / of };
+    }
+    if (order.duration_ticks) return { text: words.ticks(order.duration_ticks), share: 1 };
+    const left = parseInstant(order.expires_at) - this.#desk.clock.now();
+    const whole = parseInstant(order.expires_at) - parseInstant(order.accepted_at);
+    return { text: left > 0 ? counter(left) : words.say.settling, share: left / whole };
   }
 
   #drawStrip(orders) {
@@ -159,10 +174,8 @@ export class Blotter {
     const [count, outcome, time] = strip.children;
     say(count, first ? words.say.stripOpen(orders.length) : words.say.stripNone);
     if (!first) return;
-    const lean = standing(first, this.#desk.instruments.get(first.symbol));
-    const left = parseInstant(first.expires_at) - this.#desk.clock.now();
-    this.#fillResult(outcome, first, lean);
-    say(time, left > 0 ? counter(left) : words.say.settling);
+    this.#fillResult(outcome, first, this.#desk.standing(first));
+    say(time, this.#left(first).text);
   }
 
   #drawHistory() {
@@ -226,10 +239,10 @@ export class Blotter {
       cell.replaceChildren(h("span", { class: "outcome" }, icon(RESULT_ICONS[lean]), h("b"), h("small")));
     }
     const [, amount, word] = cell.firstChild.children;
-    const isRefund = lean === "refunded" || lean === "level";
+    const isStake = ["refunded", "level", "waiting", "settling", "unknown"].includes(lean);
     say(
       amount,
-      isRefund || lean === "waiting"
+      isStake
         ? this.#money(order, order.stake)
         : this.#money(order, result(order, lean), { sign: true }),
     );
@@ -247,6 +260,8 @@ function outcomeWord(order, lean) {
     behind: "behind",
     level: "level",
     waiting: "waiting",
+    settling: "settling",
+    unknown: "open",
   }[lean];
 }
 
@@ -307,17 +322,12 @@ function note(name, lines) {
 }
 
 function fillSide(cell, order) {
-  if (cell.firstChild) return;
-  const mark = h("span", { class: `side-mark ${order.side}` }, icon(order.side));
-  cell.append(
-    h(
-      "span",
-      { class: "order-name" },
-      mark,
-      h("b", {}, order.symbol),
-      h("small", {}, words.SIDES[order.side] ?? order.side),
-    ),
-  );
+  if (!cell.firstChild) {
+    const mark = h("span", { class: `side-mark ${order.side}` }, icon(order.side));
+    cell.append(h("span", { class: "order-name" }, mark, h("b", {}, order.symbol), h("small")));
+  }
+  // The barriers of a delayed entry become known with it.
+  say(cell.firstChild.lastChild, words.orderWords(order));
 }
 
 function fillPrice(cell, tick, otherwise) {

@@ -9,13 +9,14 @@ import {
   LineStyle,
   createChart,
 } from "lightweight-charts";
-import { counter, parseInstant } from "./clock.mjs";
+import { parseInstant } from "./clock.mjs";
 import { applyLive, logicalOf, toBar, union } from "./candles.mjs";
 import { rows } from "./api.mjs";
-import { timeOfDay } from "./strings.mjs";
+import { $ } from "./dom.mjs";
+import { LevelHandles } from "./levels.mjs";
+import { markOf, rangeOf } from "./marks.mjs";
+import { LEVELS, timeOfDay } from "./strings.mjs";
 import { OrderMarks } from "./overlay.mjs";
-import { format } from "./money.mjs";
-import { standing } from "./rules.mjs";
 
 const PAGE = 500;
 const NEAR_THE_START = 30;
@@ -36,12 +37,17 @@ function colourOf(name) {
 
 const faded = (colour, alpha) => colour.replace("rgb(", "rgba(").replace(")", `, ${alpha})`);
 
-/** Draws one instrument in one frame and style; `desk` gives the API, the clock and the open orders. */
+/** Draws one instrument in one frame and style; `desk` gives the API, the clock and the open orders, `draft` the
+ *  barriers that are being chosen. */
 export class PriceChart {
   #desk;
+  #draft;
   #chart;
   #series = null;
   #marks;
+  #handles;
+  #lines = new Map();
+  #range = null;
   #bars = [];
   #early = [];
   #ready = false;
@@ -51,8 +57,9 @@ export class PriceChart {
   #round = 0;
   #colours = {};
 
-  constructor(container, desk, { onState, onLegend }) {
+  constructor(container, desk, draft, { onState, onLegend }) {
     this.#desk = desk;
+    this.#draft = draft;
     Object.assign(this, { onState, onLegend });
     this.#chart = createChart(container, {
       autoSize: true,
@@ -73,7 +80,21 @@ export class PriceChart {
           `${timeOfDay(time * 1000)} (${new Date(time * 1000).toISOString().slice(11, 19)} UTC)`,
       },
     });
-    this.#marks = new OrderMarks(() => this.#readMarks());
+    this.#handles = new LevelHandles($("handles"), {
+      read: () => draft.levelPrices(),
+      yOf: (price) => this.#series.priceToCoordinate(price),
+      priceOf: (y) => this.#series.coordinateToPrice(y),
+      move: (name, price) => draft.moveLevelTo(name, price),
+      step: (name, direction) => draft.stepLevel(name, direction),
+      // The scale stands still under a finger.
+      grabbed: () => (this.#range = this.#rangeInView()),
+      dropped: () => this.marksChanged(),
+    });
+    this.#marks = new OrderMarks({
+      read: () => this.#readMarks(),
+      range: () => (this.#handles.dragged ? this.#range : this.#rangeInView()),
+      moved: () => this.#placeHandles(),
+    });
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       if (range && range.from < NEAR_THE_START) this.#loadEarlier();
     });
@@ -154,6 +175,7 @@ export class PriceChart {
   }
 
   marksChanged() {
+    this.#drawLines();
     this.#marks.refresh();
   }
 
@@ -215,6 +237,7 @@ export class PriceChart {
     if (this.#series) {
       this.#series.detachPrimitive(this.#marks);
       this.#chart.removeSeries(this.#series);
+      this.#lines.clear();
     }
     const font = getComputedStyle(document.body).fontFamily;
     this.#chart.applyOptions({
@@ -280,37 +303,61 @@ export class PriceChart {
 
   #readMarks() {
     const c = this.#colours;
-    const { clock, openOrders, account } = this.#desk;
-    const price = this.instrument.last?.price;
-    const marks = [];
-    for (const order of openOrders()) {
-      const expiryX = this.#x(parseInstant(order.expires_at));
-      if (order.symbol !== this.instrument.symbol || expiryX === null) continue;
-      const left = parseInstant(order.expires_at) - clock.now();
-      const stake = format(order.stake, account()?.currency ?? "");
-      marks.push({
-        side: order.side,
-        standing: standing(order, this.instrument),
-        startX: this.#x(parseInstant(order.accepted_at)),
-        entryX: order.entry ? this.#x(parseInstant(order.entry.at)) : null,
-        expiryX,
-        strikeY: order.entry ? this.#series.priceToCoordinate(Number(order.entry.price)) : null,
-        priceY: price ? this.#series.priceToCoordinate(Number(price)) : null,
-        text: [order.side === "up" ? "↑" : "↓", narrow.matches ? null : stake, counter(left)]
-          .filter(Boolean)
-          .join("  "),
-      });
-    }
-    marks.sort((a, b) => (a.strikeY ?? 0) - (b.strikeY ?? 0));
+    const { openOrders, account } = this.#desk;
+    const canvas = {
+      x: (at) => this.#x(at),
+      y: (price) => (price ? this.#series.priceToCoordinate(Number(price)) : null),
+    };
+    const context = { desk: this.#desk, instrument: this.instrument, isNarrow: narrow.matches };
+    const marks = openOrders()
+      .map((order) => markOf(order, canvas, { ...context, currency: account()?.currency ?? "" }))
+      .filter(Boolean)
+      .sort((a, b) => (a.strikeY ?? 0) - (b.strikeY ?? 0));
     const neutral = { fill: c.soft, text: c.panel };
     const colours = {
       ahead: { fill: c["up-fill"], text: c["on-up"] },
       behind: { fill: c["down-fill"], text: c["on-down"] },
       level: neutral,
       waiting: neutral,
+      settling: neutral,
+      unknown: neutral,
       line: c["line-strong"],
     };
     return { marks, colours, font: `600 11px ${getComputedStyle(document.body).fontFamily}` };
+  }
+
+  #rangeInView() {
+    const orders = this.#desk.openOrders().filter(({ symbol }) => symbol === this.instrument.symbol);
+    return rangeOf(orders, this.#draft.levelPrices(), this.#bars);
+  }
+
+  #drawLines() {
+    if (!this.#series) return;
+    const levels = this.#draft.levelPrices();
+    for (const [name, line] of this.#lines) {
+      if (levels.some((level) => level.name === name)) continue;
+      this.#series.removePriceLine(line);
+      this.#lines.delete(name);
+    }
+    for (const { name, price } of levels) {
+      const options = {
+        price: Number(price),
+        color: this.#colours.text,
+        lineWidth: 1,
+        lineStyle: LineStyle.Dashed,
+        axisLabelVisible: true,
+        axisLabelColor: this.#colours.text,
+        axisLabelTextColor: this.#colours.panel,
+        title: narrow.matches ? "" : LEVELS[name],
+      };
+      if (this.#lines.has(name)) this.#lines.get(name).applyOptions(options);
+      else this.#lines.set(name, this.#series.createPriceLine(options));
+    }
+  }
+
+  #placeHandles() {
+    const { width, height } = this.#chart.paneSize();
+    this.#handles.place({ width, height });
   }
 }
 

@@ -179,11 +179,13 @@ export function toast({ tone, mark, title, text = "" }) {
   while ($("toasts").children.length > 3) $("toasts").firstElementChild.remove();
 }
 
+const OWN_ARROWS = "[role=tabpanel], .instruments, [role=radiogroup], [role=slider]";
+
 /** The keyboard: never while typing, never with a modifier, never repeated by a held key. */
 export function setUpKeys({ ticket, actions }) {
   const keys = {
-    ArrowUp: () => ticket.buy("up"),
-    ArrowDown: () => ticket.buy("down"),
+    ArrowUp: () => ticket.buy(0),
+    ArrowDown: () => ticket.buy(1),
     "[": () => ticket.stepStake(-1),
     "]": () => ticket.stepStake(1),
     ",": () => ticket.stepTime(-1),
@@ -202,7 +204,7 @@ export function setUpKeys({ ticket, actions }) {
     if (target.matches("input, select, textarea") || document.querySelector("dialog[open], :popover-open"))
       return;
     if (!keys[key] || (event.repeat && buys.includes(key))) return;
-    if (buys.includes(key) && target.closest("[role=tabpanel], .instruments")) return;
+    if (buys.includes(key) && target.closest(OWN_ARROWS)) return;
     event.preventDefault();
     keys[key]();
   });

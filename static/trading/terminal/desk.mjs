@@ -3,8 +3,10 @@
 import { newId, pause, rows } from "./api.mjs";
 import { liveInterval } from "./candles.mjs";
 import { parseInstant } from "./clock.mjs";
+import { reaches } from "./contracts.mjs";
 import { memory } from "./dom.mjs";
 import { Link, socketUrl } from "./link.mjs";
+import { standing } from "./rules.mjs";
 import { EMPTY, openOrders, reduce } from "./store.mjs";
 
 const POLL_MS = 2000;
@@ -14,7 +16,7 @@ const LONGEST_WAIT_MS = 5000;
 const QUOTES_AT_ONCE = 40;
 const KIND_ORDER = ["demo", "real", "tournament"];
 
-/** Holds state and connections; views listen by topic: instruments, price, subject, orders, accounts, link, settled. */
+/** Holds state and connections; views listen by topic: instruments, price, subject, orders, accounts, link, settled, draft. */
 export class Desk extends EventTarget {
   state = EMPTY;
   instruments = new Map();
@@ -23,6 +25,7 @@ export class Desk extends EventTarget {
   interval = Number(memory.get("interval", "5"));
   linkState = "connecting";
   latency = null;
+  #reached = new Set();
   #topics = new Set();
   #flushing = false;
   #refreshing = null;
@@ -64,6 +67,7 @@ export class Desk extends EventTarget {
   instrument = () => this.instruments.get(this.symbol) ?? null;
   account = () => this.state.accounts[this.accountId] ?? null;
   openOrders = () => openOrders(this.state, this.accountId);
+  standing = (order) => standing(order, this.instruments.get(order.symbol), this.#reached.has(order.id));
 
   /** Read everything once and open the socket; raises Problem when the first reading fails. */
   async load() {
@@ -231,6 +235,14 @@ export class Desk extends EventTarget {
     }
     const last = !known.last || (news.last && news.last.seq >= known.last.seq) ? news.last : known.last;
     Object.assign(known, news, { last: last ?? known.last });
+    this.#noteReached(known);
+  }
+
+  // A price that comes back undoes nothing: a barrier once reached has decided.
+  #noteReached({ symbol, last }) {
+    for (const order of Object.values(this.state.orders))
+      if (order.status === "open" && order.symbol === symbol && reaches(order, last))
+        this.#reached.add(order.id);
   }
 
   #takeQuote(symbol, message) {
@@ -257,10 +269,10 @@ export class Desk extends EventTarget {
 
   #takeInstrument(message) {
     const listed = message.instruments ?? [message.instrument ?? message];
-    for (const { symbol, payout_rate, is_open, opens_at, closes_at, last } of listed) {
+    for (const { symbol, payout_rate, is_open, opens_at, closes_at, last, offers } of listed) {
       if (!this.instruments.has(symbol)) continue;
       const news = Object.fromEntries(
-        Object.entries({ payout_rate, is_open, opens_at, closes_at, last }).filter(
+        Object.entries({ payout_rate, is_open, opens_at, closes_at, last, offers }).filter(
           ([, value]) => value !== undefined,
         ),
       );

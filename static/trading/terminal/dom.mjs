@@ -49,6 +49,43 @@ export function reconcile(list, items, key, make, update) {
   for (const child of known.values()) child.remove();
 }
 
+/** Buttons for a handful of values, of which one is chosen. */
+export function drawChips(container, values, chosen, label, choose) {
+  reconcile(
+    container,
+    values,
+    (value) => value,
+    (value) => h("button", { type: "button", class: "chip", onclick: () => choose(value) }),
+    (chip, value) => {
+      say(chip, label(value));
+      chip.setAttribute("aria-pressed", String(String(value) === String(chosen)));
+    },
+  );
+}
+
+const ARROWS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+/** Fill a radio group: arrow keys move and choose, Tab enters at the chosen one. Returns what draws a choice. */
+export function radios(group, values, choose) {
+  const buttons = values.map((value) =>
+    h("button", { type: "button", role: "radio", onclick: () => choose(value) }, String(value)),
+  );
+  group.append(...buttons);
+  group.addEventListener("keydown", (event) => {
+    const by = ARROWS[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const next = buttons[(buttons.indexOf(document.activeElement) + by + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  });
+  return (chosen) =>
+    buttons.forEach((button, index) => {
+      button.setAttribute("aria-checked", String(values[index] === chosen));
+      button.tabIndex = values[index] === chosen ? 0 : -1;
+    });
+}
+
 /** A preference kept on this device; storage may be forbidden. */
 export const memory = {
   get(name, otherwise = null) {

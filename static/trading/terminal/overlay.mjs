@@ -9,11 +9,13 @@ function shape(x, y, width, height, radius) {
   return path;
 }
 
-/** A series primitive of lightweight-charts; `read()` gives the marks, in chart coordinates, at each draw. */
+/** A series primitive of lightweight-charts; `read()` gives the marks, in chart coordinates, at each draw.
+ *  `range()` gives {minValue, maxValue} that must be in view, or null; `moved()` hears whenever the chart moved. */
 export class OrderMarks {
   #request = () => {};
 
-  constructor(read) {
+  constructor({ read, range, moved }) {
+    Object.assign(this, { range, moved });
     const renderer = {
       draw: (target) =>
         target.useMediaCoordinateSpace(({ context, mediaSize }) => paint(context, mediaSize, read())),
@@ -29,6 +31,15 @@ export class OrderMarks {
 
   detached() {
     this.#request = () => {};
+  }
+
+  autoscaleInfo() {
+    const priceRange = this.range();
+    return priceRange && { priceRange };
+  }
+
+  updateAllViews() {
+    this.moved();
   }
 
   paneViews() {
@@ -53,6 +64,7 @@ function paint(context, size, { marks, colours, font }) {
   context.save();
   for (const mark of shown) drawBand(context, mark, BAND / shown.length);
   for (const mark of shown) drawExpiry(context, size, mark, colours.line);
+  for (const mark of shown) drawLevels(context, mark);
   for (const mark of shown) if (mark.strikeY != null) drawStrike(context, mark);
   for (const mark of shown) drawFlag(context, size, mark, font, taken);
   context.restore();
@@ -60,20 +72,16 @@ function paint(context, size, { marks, colours, font }) {
 
 // Bands lie over each other, so many of them are fainter each.
 function drawBand(context, mark, opacity) {
-  if (mark.strikeY == null || mark.priceY == null) return;
+  const [from, to] = mark.band;
+  if (from == null || to == null) return;
   context.globalAlpha = opacity;
   context.fillStyle = mark.tint.fill;
-  context.fillRect(
-    mark.left,
-    Math.min(mark.strikeY, mark.priceY),
-    mark.right - mark.left,
-    Math.abs(mark.priceY - mark.strikeY),
-  );
+  context.fillRect(mark.left, Math.min(from, to), mark.right - mark.left, Math.abs(to - from));
   context.globalAlpha = 1;
 }
 
 function drawExpiry(context, size, mark, colour) {
-  if (mark.expiryX > size.width) return;
+  if (!mark.hasExpiry || mark.expiryX > size.width) return;
   context.strokeStyle = colour;
   context.lineWidth = 1;
   context.setLineDash([2, 4]);
@@ -84,22 +92,36 @@ function drawExpiry(context, size, mark, colour) {
   context.setLineDash([]);
 }
 
-function drawStrike(context, mark) {
-  const { left, right, tint } = mark;
+function drawLevels(context, { left, right, tint, levelYs }) {
   context.strokeStyle = tint.fill;
   context.lineWidth = 1.5;
-  context.beginPath();
-  context.moveTo(left, mark.strikeY);
-  context.lineTo(right, mark.strikeY);
-  context.stroke();
+  context.setLineDash([6, 4]);
+  for (const y of levelYs) {
+    context.beginPath();
+    context.moveTo(left, y);
+    context.lineTo(right, y);
+    context.stroke();
+  }
+  context.setLineDash([]);
+}
+
+function drawStrike(context, mark) {
+  const { left, right, tint } = mark;
   context.fillStyle = tint.fill;
   context.beginPath();
-  const tip = mark.side === "up" ? -1 : 1;
+  if (mark.isStrike) {
+    context.rect(left, mark.strikeY - 0.75, right - left, 1.5);
+    context.fill();
+    context.beginPath();
+  }
   context.arc(mark.entryX, mark.strikeY, 4, 0, Math.PI * 2);
-  context.moveTo(mark.entryX - 6, mark.strikeY + tip * 8);
-  context.lineTo(mark.entryX, mark.strikeY + tip * 15);
-  context.lineTo(mark.entryX + 6, mark.strikeY + tip * 8);
-  context.closePath();
+  const tip = { up: -1, down: 1 }[mark.side];
+  if (tip) {
+    context.moveTo(mark.entryX - 6, mark.strikeY + tip * 8);
+    context.lineTo(mark.entryX, mark.strikeY + tip * 15);
+    context.lineTo(mark.entryX + 6, mark.strikeY + tip * 8);
+    context.closePath();
+  }
   context.fill();
 }
 
@@ -108,10 +130,17 @@ function drawFlag(context, size, mark, font, taken) {
   context.font = font;
   const width = Math.ceil(context.measureText(mark.text).width) + 16;
   const x = Math.max(4, Math.min(size.width - width - 4, right + 5));
-  let y = (mark.strikeY ?? size.height / 2) - CHIP_HEIGHT / 2;
-  y = Math.max(4, Math.min(size.height - CHIP_HEIGHT - 4, y));
-  while (taken.some((other) => Math.abs(other.y - y) < CHIP_HEIGHT + 2 && Math.abs(other.x - x) < width))
-    y += CHIP_HEIGHT + 3;
+  let y = (mark.levelYs[0] ?? mark.strikeY ?? size.height / 2) - CHIP_HEIGHT / 2;
+  const lowest = size.height - CHIP_HEIGHT - 4;
+  y = Math.max(4, Math.min(lowest, y));
+  const isTaken = (at) =>
+    taken.some((other) => Math.abs(other.y - at) < CHIP_HEIGHT + 2 && Math.abs(other.x - x) < width);
+  const beside = (way) => {
+    let at = y;
+    while (isTaken(at)) at += way * (CHIP_HEIGHT + 3);
+    return at;
+  };
+  y = beside(1) <= lowest ? beside(1) : beside(-1);
   taken.push({ x, y });
   context.fillStyle = tint.fill;
   context.fill(shape(x, y, width, CHIP_HEIGHT, CHIP_HEIGHT / 2));

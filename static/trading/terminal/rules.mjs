@@ -1,12 +1,14 @@
 // What the ticket and the lists may say: pure functions of what the server told us. The server decides.
 
-import { compare, fromMinor, profitMinor, scaleOf, toMinor } from "./money.mjs";
+import { fromMinor, profitMinor, scaleOf, toMinor } from "./money.mjs";
 import { parseInstant } from "./clock.mjs";
+import { isPast, reaches, rightSide } from "./contracts.mjs";
 
 const DURATIONS = [
   5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 600, 900, 1800, 2700, 3600, 7200, 14400, 28800, 86400,
 ];
 const DURATION_PRESETS = [5, 15, 30, 60, 300, 900];
+const TICK_PRESETS = [1, 3, 5, 7, 10, 15, 20];
 const STAKE_PRESETS = [1, 5, 10, 25, 50, 100, 250, 500, 1000];
 const CLOCK_CHOICES = 6;
 const QUOTE_AGE_MS = 5000;
@@ -22,6 +24,12 @@ export function durationPresets(instrument) {
   const ladder = durationLadder(instrument);
   const usual = DURATION_PRESETS.filter((seconds) => ladder.includes(seconds));
   return usual.length >= 3 ? usual : ladder.slice(0, 6);
+}
+
+/** The counts of ticks offered as buttons, within the instrument's limits. */
+export function tickPresets({ min_duration_ticks: min, max_duration_ticks: max }) {
+  const inside = TICK_PRESETS.filter((ticks) => ticks >= min && ticks <= max);
+  return inside.length >= 3 ? inside.slice(-6) : [...new Set([min, ...inside, max])];
 }
 
 /** The next value of an ascending ladder in a direction (+1, −1); stays at its ends. */
@@ -119,12 +127,19 @@ export function obstacle({ instrument, account, stake, now }) {
   return null;
 }
 
-/** How an open order stands on its instrument now: "waiting", "ahead", "level" (its stake would come back) or "behind". */
-export function standing(order, instrument) {
-  if (!order.entry || !instrument?.last) return "waiting";
-  const moved = compare(instrument.last.price, order.entry.price) * (order.side === "up" ? 1 : -1);
-  if (moved === 0) return instrument.tie_policy === "lose" ? "behind" : "level";
-  return moved > 0 ? "ahead" : "behind";
+/** How an open order stands on its instrument now: "ahead", "behind", "level" (its stake would come back);
+ *  "waiting" for its entry, "settling" after its end, "unknown" where the page cannot compute it.
+ *  `hasReached`: an earlier tick reached a barrier that decides it. */
+export function standing(order, instrument, hasReached = false) {
+  const last = instrument?.last;
+  if (!order.entry || !last) return "waiting";
+  const isReached = hasReached || reaches(order, last);
+  if (!isReached && isPast(order, last)) return "settling";
+  const right = rightSide(order, last.price, isReached);
+  if (right === undefined) return "unknown";
+  const refunds = (order.contract ?? "rise_fall") === "rise_fall" && instrument.tie_policy !== "lose";
+  if (right === null) return refunds ? "level" : "behind";
+  return right === order.side ? "ahead" : "behind";
 }
 
 /** What an order changed for its owner: the profit, the stake lost, nothing for a refund; a decimal string. */

@@ -2,7 +2,32 @@
 
 const two = (n) => String(n).padStart(2, "0");
 
-export const SIDES = { up: "Up", down: "Down" };
+export const SIDES = {
+  up: "Up",
+  down: "Down",
+  touch: "Touch",
+  no_touch: "No touch",
+  in: "In",
+  out: "Out",
+  matches: "Matches",
+  differs: "Differs",
+  over: "Over",
+  under: "Under",
+  even: "Even",
+  odd: "Odd",
+};
+export const CONTRACTS = {
+  rise_fall: { name: "Rise / fall", hint: "Ends above or below the entry price" },
+  higher_lower: { name: "Higher / lower", hint: "Ends above or below a barrier" },
+  touch: { name: "Touch / no touch", hint: "Some price reaches a barrier, or none does" },
+  ends_between: { name: "Ends between", hint: "Ends inside or outside two barriers" },
+  stays_between: { name: "Stays between", hint: "Never reaches two barriers, or reaches one" },
+  digit_match: { name: "Digit matches", hint: "The last digit is yours, or another" },
+  digit_over: { name: "Digit over / under", hint: "The last digit is over or under yours" },
+  digit_even: { name: "Digit even / odd", hint: "The last digit is even or odd" },
+  asian: { name: "Against the average", hint: "Ends above or below the average of its ticks" },
+};
+export const LEVELS = { barrier: "Barrier", low: "Low barrier", high: "High barrier" };
 export const KINDS = { real: "Real money", demo: "Demo", tournament: "Tournament" };
 export const FRAME_NAMES = { 5: "5s", 60: "1m", 300: "5m", 900: "15m", 3600: "1h" };
 export const LINK = {
@@ -60,6 +85,88 @@ export function length(seconds) {
   );
 }
 
+/** A count of ticks: "1 tick", "5 ticks". */
+export function ticks(count) {
+  return count === 1 ? "1\u202ftick" : `${count}\u202fticks`;
+}
+
+/** A distance as people read it: "+0.00050", with a true minus sign. */
+export function distance(text) {
+  return text.replace("-", "\u2212");
+}
+
+/** In one sentence when which side wins. A barrier is {price, distance}, a length what the ticket chose. */
+export function explain(contract, { length: asked, barrier, low, high, digit }) {
+  const after = endPhrase(asked);
+  const within = asked.mode === "clock" ? `until ${timeOfDay(asked.expiresAt, false)}` : withinPhrase(asked);
+  const at = (level) => `${level.price} (entry ${distance(level.distance)})`;
+  switch (contract) {
+    case "rise_fall":
+      return `Up wins if the price ${after} is above the entry price, Down if it is below.`;
+    case "higher_lower":
+      return `Up wins if the price ${after} is above ${at(barrier)}, Down if it is below.`;
+    case "touch":
+      return `Touch wins if some price touches ${at(barrier)} ${within}, No touch if none does.`;
+    case "ends_between":
+      return `In wins if the price ${after} is between ${at(low)} and ${at(high)}, Out if it is outside.`;
+    case "stays_between":
+      return (
+        `In wins if every price ${within} stays between ${at(low)} and ${at(high)}, ` +
+        "Out if one reaches either."
+      );
+    case "digit_match":
+      return `Matches wins if the price ${after} ends in the digit ${digit}, Differs if in another.`;
+    case "digit_over":
+      return `Over wins if the last digit of the price ${after} is above ${digit}, Under if it is below.`;
+    case "digit_even":
+      return `Even wins if the last digit of the price ${after} is even, Odd if it is odd.`;
+    case "asian":
+      return (
+        `Up wins if the price ${after} is above the average of all prices from the entry on, ` +
+        "Down if below."
+      );
+    default:
+      return "";
+  }
+}
+
+function endPhrase({ mode, seconds, expiresAt, ticks: count }) {
+  if (mode === "clock") return `at ${timeOfDay(expiresAt, false)}`;
+  return `after ${mode === "ticks" ? ticks(count) : length(seconds)}`;
+}
+
+function withinPhrase({ mode, seconds, ticks: count }) {
+  return `within ${mode === "ticks" ? ticks(count) : length(seconds)}`;
+}
+
+/** What an order says, in few words: "Up", "No touch 1.08512", "Ends in 1.08400 to 1.08600", "Digit over 7". */
+export function orderWords(order) {
+  const side = SIDES[order.side] ?? plain(order.side);
+  const level = (name) =>
+    order[name] ?? (order.distances?.[name] ? `entry ${distance(order.distances[name])}` : "…");
+  const between = () => `${level("low")} to ${level("high")}`;
+  switch (order.contract) {
+    case "higher_lower":
+      return `${order.side === "up" ? "Higher than" : "Lower than"} ${level("barrier")}`;
+    case "touch":
+      return `${side} ${level("barrier")}`;
+    case "ends_between":
+      return `Ends ${side.toLowerCase()} ${between()}`;
+    case "stays_between":
+      return `${order.side === "in" ? "Stays in" : "Goes out of"} ${between()}`;
+    case "digit_match":
+      return `Digit ${side.toLowerCase()} ${order.side === "differs" ? "from " : ""}${order.digit}`;
+    case "digit_over":
+      return `Digit ${side.toLowerCase()} ${order.digit}`;
+    case "digit_even":
+      return `Digit ${side.toLowerCase()}`;
+    case "asian":
+      return `${side} against the average`;
+    default:
+      return side;
+  }
+}
+
 /** The device's local time of day of an instant in ms. */
 export function timeOfDay(at, seconds = true) {
   const date = new Date(at);
@@ -80,11 +187,17 @@ export function utc(iso) {
   return iso ? `${iso.replace("T", " ").replace("Z", "")} UTC` : "";
 }
 
+const IF_EQUAL = {
+  refund: " If equal: stake back.",
+  lose: " If equal: lost too.",
+  both_lose: " If equal: both sides lose.",
+};
+
 export const say = {
   waitingEntry: "Waiting for the entry price",
   settling: "Settling",
   noOpen: "No open orders",
-  noOpenHint: "Choose a time and a stake, then Up or Down.",
+  noOpenHint: "Choose a time and a stake, then a side.",
   noHistory: "Nothing closed yet",
   noHistoryHint: "Settled orders appear here with both of their prices.",
   noStatement: "No movements yet",
@@ -106,13 +219,23 @@ export const say = {
   stakeLow: (limit) => `The smallest stake is ${limit}.`,
   stakeHigh: (limit) => `The largest stake is ${limit}.`,
   funds: (stake, balance) => `The stake is ${stake}, but the balance is ${balance}.`,
+  noContract: "No contract is offered on this instrument.",
+  measuring: "Looking at how the price moves.",
+  askingRate: "Asking for the payout",
+  oldRate: "Payout out of date, asking again",
+  noRate: "The payout could not be asked for. It is asked for again.",
+  refusedSide: (side, why) => `${side}: ${why}`,
+  lower: (level) => `${level}: lower`,
+  higher: (level) => `${level}: higher`,
+  levelOnChart: (level) => `${level} on the chart`,
+  endsWithTick: (wait) => `Stake back if the last tick takes over ${wait}`,
+  progress: ({ done, of }) => `${done} of ${ticks(of)}`,
   noClock: "No round time fits this instrument's limits. Use the timer.",
   buyWithin: (text) => `Buy within ${text}`,
   endsAbout: (text) => `Ends about ${text}`,
   limits: (min, max) => `${min} to ${max} an order`,
   endsAfterDelay: (text, delay) => `Entry ${delay / 1000} s after the click, ends about ${text}`,
-  ifWrong: (text, ties) =>
-    `If wrong: \u2212${text}. If equal: ${ties === "lose" ? "lost too" : "stake back"}.`,
+  ifWrong: (text, ties) => `If wrong: \u2212${text}.${IF_EQUAL[ties] ?? ""}`,
   pays: (text) => `pays ${text}`,
   unsure: "No answer from the server yet. Sending the same order again; it cannot be bought twice.",
   stillUnsure:
@@ -128,7 +251,7 @@ export const say = {
   pageOutdated: "You signed in again elsewhere, so this page is out of date. Reload it to go on.",
   refill: "Refill",
   refilled: "Balance refilled",
-  opened: (order) => `Bought ${SIDES[order.side]} on ${order.symbol}`,
+  opened: (order) => `Bought ${orderWords(order)} on ${order.symbol}`,
   won: (order, profit) => `Won ${profit} on ${order.symbol}`,
   lost: (order, stake) => `Lost ${stake} on ${order.symbol}`,
   refunded: (order, stake) => `Refunded ${stake} on ${order.symbol}`,

@@ -1,56 +1,48 @@
-// The order ticket: time, stake, two buttons. What they promise is what is sent, and each press is one order.
+// The order ticket: what, how long, stake, two buttons. What they promise is what is sent; each press is one order.
 
 import { newId } from "./api.mjs";
-import { counter, span } from "./clock.mjs";
-import { $, h, memory, reconcile, say } from "./dom.mjs";
+import { span } from "./clock.mjs";
+import { isPriced, leastRate } from "./contracts.mjs";
+import { $, drawChips, icon, memory, say } from "./dom.mjs";
+import { LengthField } from "./length.mjs";
 import { format, fromMinor, percent, scaleOf } from "./money.mjs";
-import {
-  clockChoices,
-  durationLadder,
-  durationPresets,
-  obstacle,
-  prospect,
-  readStake,
-  stakePresets,
-  stakeStep,
-  step,
-} from "./rules.mjs";
+import { ContractField } from "./parameters.mjs";
+import { Previews } from "./previews.mjs";
+import { obstacle, prospect, readStake, stakePresets, stakeStep } from "./rules.mjs";
 import * as words from "./strings.mjs";
 
 const SHORT_AMOUNT = 7;
 const ERROR_STAYS_MS = 9000;
+const BOTH_LOSE = ["higher_lower", "ends_between", "digit_over", "asian"];
 
 export class Ticket {
   #desk;
-  #mode = memory.get("mode", "timer");
-  #duration = Number(memory.get("duration", "30"));
+  #draft;
+  #fields;
+  #previews;
+  #buttons = [...document.querySelectorAll("[data-place]")];
   #stake = memory.get("stake", "10.00");
-  #expiresAt = null;
   #pending = null;
   #unsure = null;
   #error = null;
   #told = "";
 
-  constructor(desk, { onPlaced }) {
+  constructor(desk, draft, { onPlaced }) {
     this.#desk = desk;
+    this.#draft = draft;
     this.onPlaced = onPlaced;
+    this.#fields = [new LengthField(desk, draft), new ContractField(desk, draft)];
+    this.#previews = new Previews(desk, { isIdle: () => !this.#pending, onChange: () => this.draw() });
     $("stake").value = this.#stake;
     $("stake").addEventListener("input", () => this.#setStake($("stake").value, false));
     $("stake").addEventListener("blur", () => this.#setStake(this.#tidy(this.#stake)));
     for (const button of document.querySelectorAll("[data-stake]")) {
       button.addEventListener("click", () => this.stepStake(Number(button.dataset.stake)));
     }
-    for (const button of document.querySelectorAll("[data-duration]")) {
-      button.addEventListener("click", () => this.stepTime(Number(button.dataset.duration)));
-    }
-    for (const button of document.querySelectorAll("[data-mode]")) {
-      button.addEventListener("click", () => this.#setMode(button.dataset.mode));
-    }
-    for (const button of document.querySelectorAll("[data-side]")) {
-      button.addEventListener("click", () => this.buy(button.dataset.side));
-    }
+    this.#buttons.forEach((button, place) => button.addEventListener("click", () => this.buy(place)));
     desk.on("subject", () => this.#fail(null));
-    ["subject", "price", "accounts", "orders", "second"].forEach((topic) =>
+    desk.on("draft", () => this.#fail(null));
+    ["subject", "price", "accounts", "orders", "second", "draft"].forEach((topic) =>
       desk.on(topic, () => this.draw()),
     );
   }
@@ -59,31 +51,22 @@ export class Ticket {
     return scaleOf(this.#desk.account()?.balance ?? "0.00");
   }
 
-  get #isClock() {
-    return this.#mode === "clock";
-  }
-
   stepStake(direction) {
     const instrument = this.#desk.instrument();
     if (instrument) this.#setStake(stakeStep(instrument, this.#stake, this.#scale, direction));
   }
 
   stepTime(direction) {
-    const instrument = this.#desk.instrument();
-    if (!instrument) return;
-    if (this.#isClock) {
-      const times = this.#choices().map(({ expiresAt }) => expiresAt);
-      if (times.length) this.#expiresAt = step(times, this.#expiresAt ?? times[0], direction);
-    } else {
-      this.#setDuration(step(durationLadder(instrument), this.#duration, direction));
-    }
-    this.draw();
+    if (this.#desk.instrument()) this.#draft.stepLength(direction);
   }
 
-  /** Buy once. A press while one is on its way does nothing; after a lost answer the same order is asked for again. */
-  async buy(side) {
-    if (this.#pending || this.#obstacle()) return;
-    const order = this.#unsure?.side === side ? this.#unsure : this.#order(side);
+  /** Buy the first or the second side, once. A press while one is on its way does nothing; after a lost answer
+   *  the same order is asked for again. */
+  async buy(place) {
+    this.draw(); // what was changed in this very moment counts
+    const side = this.#draft.offer?.sides[place];
+    if (this.#pending || this.#obstacle() || this.#quote(place).state !== "fresh") return;
+    const order = this.#isUnsureOf(side) ? this.#unsure : this.#order(place);
     this.#pending = side;
     this.#fail(null);
     this.draw();
@@ -115,45 +98,52 @@ export class Ticket {
       this.#unsure = null;
       this.#error = null;
     }
-    this.#drawTime(instrument);
+    this.#fields.forEach((field) => field.draw(instrument));
     this.#drawStake(instrument, account);
+    this.#askForRates();
     this.#drawSides(instrument, account);
     this.#drawVerdict();
   }
 
-  #order(side) {
-    const { symbol, payout_rate: rate } = this.#desk.instrument();
-    const end = this.#isClock
-      ? { expires_at: new Date(this.#expiresAt).toISOString() }
-      : { duration_seconds: this.#duration };
+  #isUnsureOf(side) {
+    const { side: asked, contract, symbol } = this.#unsure ?? {};
+    return asked === side && contract === this.#draft.contract && symbol === this.#desk.symbol;
+  }
+
+  #order(place) {
+    const { rate } = this.#quote(place);
+    const least = isPriced(this.#draft.offer) ? leastRate(rate) : rate;
+    return { client_id: newId(), ...this.#asked(place), min_payout_rate: least };
+  }
+
+  #asked(place) {
     return {
-      client_id: newId(),
       account: this.#desk.accountId,
-      symbol,
-      contract: "rise_fall",
-      side,
+      symbol: this.#desk.symbol,
+      side: this.#draft.offer.sides[place],
       stake: this.#tidy(this.#stake),
-      min_payout_rate: rate,
-      ...end,
+      ...this.#draft.terms(),
     };
   }
 
-  #choices() {
-    return clockChoices(this.#desk.instrument(), this.#desk.clock.now());
+  #askForRates() {
+    const isAsking = isPriced(this.#draft.offer) && !this.#obstacle() && this.#draft.isComplete;
+    if (!isAsking) {
+      this.#previews.want(null);
+      return;
+    }
+    const { accountId, symbol } = this.#desk;
+    this.#previews.want({
+      scope: `${accountId}/${symbol}/${this.#draft.contract}`,
+      key: JSON.stringify(this.#draft.terms()),
+      orders: [this.#asked(0), this.#asked(1)],
+    });
   }
 
-  #setMode(mode) {
-    this.#mode = mode;
-    memory.set("mode", mode);
-    this.#fail(null);
-    this.draw();
-  }
-
-  #setDuration(seconds) {
-    this.#duration = seconds;
-    memory.set("duration", seconds);
-    this.#fail(null);
-    this.draw();
+  /** What a side pays, and whether that may be bought: `state`, `rate`, `problem`. */
+  #quote(place) {
+    if (isPriced(this.#draft.offer)) return this.#previews.of(place);
+    return { state: "fresh", rate: this.#desk.instrument()?.payout_rate };
   }
 
   #setStake(text, write = true) {
@@ -181,49 +171,9 @@ export class Ticket {
       stake: this.#stake,
       now: this.#desk.clock.now(),
     });
-    return found ?? (this.#isClock && !this.#expiresAt ? { code: "no_clock" } : null);
-  }
-
-  #drawTime(instrument) {
-    $("ticket").toggleAttribute("data-clock", this.#isClock);
-    for (const button of document.querySelectorAll("[data-mode]")) {
-      button.setAttribute("aria-pressed", String(button.dataset.mode === this.#mode));
-    }
-    if (this.#isClock) this.#drawClock();
-    else this.#drawTimer(instrument);
-  }
-
-  #drawTimer(instrument) {
-    const ladder = durationLadder(instrument);
-    this.#duration = Math.min(Math.max(this.#duration, ladder[0]), ladder.at(-1));
-    say($("duration"), words.length(this.#duration));
-    const delay = instrument.entry_delay_ms ?? 0;
-    const end = words.timeOfDay(this.#desk.clock.now() + delay + this.#duration * 1000);
-    say($("duration-hint"), delay ? words.say.endsAfterDelay(end, delay) : words.say.endsAbout(end));
-    this.#drawChips($("duration-chips"), durationPresets(instrument), this.#duration, words.length, (v) =>
-      this.#setDuration(v),
-    );
-  }
-
-  #drawClock() {
-    const choices = this.#choices();
-    const chosen = choices.find(({ expiresAt }) => expiresAt === this.#expiresAt) ?? choices[0];
-    this.#expiresAt = chosen?.expiresAt ?? null;
-    say($("duration"), chosen ? words.timeOfDay(chosen.expiresAt, false) : "—");
-    say(
-      $("duration-hint"),
-      chosen ? words.say.buyWithin(counter(chosen.deadline - this.#desk.clock.now())) : "",
-    );
-    this.#drawChips(
-      $("duration-chips"),
-      choices.map(({ expiresAt }) => expiresAt),
-      this.#expiresAt,
-      (v) => words.timeOfDay(v, false),
-      (v) => {
-        this.#expiresAt = v;
-        this.draw();
-      },
-    );
+    if (found) return found;
+    if (!this.#draft.offer) return { code: "no_contract" };
+    return this.#draft.mode === "clock" && !this.#draft.expiresAt ? { code: "no_clock" } : null;
   }
 
   #drawStake(instrument, account) {
@@ -231,7 +181,7 @@ export class Ticket {
     say($("stake-sign"), format("0", account.currency).replace(/[\d\s.,]/g, ""));
     say($("stake-hint"), words.say.limits(money(instrument.min_stake), money(instrument.max_stake)));
     const bare = (text) => format(text.replace(/\.0+$/, ""), account.currency);
-    this.#drawChips(
+    drawChips(
       $("stake-chips"),
       stakePresets(instrument, this.#scale),
       this.#tidy(this.#stake),
@@ -240,51 +190,71 @@ export class Ticket {
     );
   }
 
-  #drawChips(container, values, chosen, label, choose) {
-    reconcile(
-      container,
-      values,
-      (value) => value,
-      (value) => h("button", { type: "button", class: "chip", onclick: () => choose(value) }),
-      (chip, value) => {
-        say(chip, label(value));
-        chip.setAttribute("aria-pressed", String(String(value) === String(chosen)));
-      },
-    );
+  #drawSides(instrument, account) {
+    const { offer, contract } = this.#draft;
+    const bothLose = BOTH_LOSE.includes(contract) && "both_lose";
+    const ties = contract === "rise_fall" ? instrument.tie_policy : bothLose;
+    const stake = readStake(this.#stake, this.#scale) && format(this.#tidy(this.#stake), account.currency);
+    say($("odds"), stake ? words.say.ifWrong(stake, ties) : "");
+    this.#buttons.forEach((button, place) => {
+      if (offer) this.#drawSide(button, place, account);
+      button.disabled = Boolean(this.#obstacle() || this.#pending) || this.#quote(place).state !== "fresh";
+      const isPending = this.#pending !== null && this.#pending === offer?.sides[place];
+      button.setAttribute("aria-busy", String(isPending));
+    });
   }
 
-  #drawSides(instrument, account) {
-    const gain = prospect(this.#stake, instrument.payout_rate, this.#scale);
-    const rate = instrument.payout_rate ? percent(instrument.payout_rate) : "";
-    const blocked = Boolean(this.#obstacle());
-    say(
-      $("odds"),
-      gain ? words.say.ifWrong(format(this.#tidy(this.#stake), account.currency), instrument.tie_policy) : "",
-    );
-    for (const button of document.querySelectorAll("[data-side]")) {
-      const profit = button.querySelector("[data-part=profit]");
-      say(profit, gain ? format(gain.profit, account.currency, { sign: true }) : "—");
-      profit.toggleAttribute("data-long", profit.textContent.length > SHORT_AMOUNT);
-      const payout = gain ? `${rate}, ${words.say.pays(format(gain.payout, account.currency))}` : rate;
-      say(button.querySelector("[data-part=payout]"), payout);
-      const isPending = this.#pending === button.dataset.side;
-      button.disabled = blocked || Boolean(this.#pending);
-      button.setAttribute("aria-busy", String(isPending));
+  #drawSide(button, place, account) {
+    const side = this.#draft.offer.sides[place];
+    if (button.dataset.side !== side) {
+      button.dataset.side = side;
+      button.firstElementChild.replaceChildren(icon(side), words.SIDES[side] ?? words.plain(side));
     }
+    const { state, rate, problem } = this.#quote(place);
+    const gain = prospect(this.#stake, rate, this.#scale);
+    button.dataset.quote = state;
+    const profit = button.querySelector("[data-part=profit]");
+    say(profit, gain ? format(gain.profit, account.currency, { sign: true }) : "—");
+    profit.toggleAttribute("data-long", profit.textContent.length > SHORT_AMOUNT);
+    const pays = gain && words.say.pays(format(gain.payout, account.currency));
+    const promise = [rate && percent(rate), pays].filter(Boolean).join(", ");
+    const instead = {
+      loading: words.say.askingRate,
+      stale: words.say.oldRate,
+      refused: problem?.title,
+      failed: words.say.noRate,
+    };
+    const isAsked = this.#draft.isComplete && !this.#obstacle();
+    say(button.querySelector("[data-part=payout]"), (isAsked && instead[state]) || promise);
   }
 
   #drawVerdict() {
     if (this.#error && Date.now() > this.#error.until && !this.#pending && !this.#unsure) this.#error = null;
     const found = this.#obstacle();
-    const text = this.#error?.text ?? (found && found.code !== "loading" ? this.#words(found) : "");
+    const refused = found || !this.#desk.account() ? "" : this.#refusals();
+    const text = this.#error?.text ?? (found && found.code !== "loading" ? this.#words(found) : refused);
     const box = $("verdict");
     box.hidden = !text;
     box.dataset.tone = this.#error ? "refusal" : "notice";
     say($("verdict-text"), text);
     // Told once, not with every number that moves in it.
-    const reason = this.#error?.text ?? found?.code ?? "";
+    const reason = this.#error?.text ?? found?.code ?? refused.replace(/[\d.,]+/g, "");
     if (text && reason !== this.#told) say($("announcer"), text);
     this.#told = reason;
+  }
+
+  /** Why the server would refuse a side, in its words; said once where it refuses both alike. */
+  #refusals() {
+    const { offer } = this.#draft;
+    const said = (offer?.sides ?? []).map((_, place) => {
+      const { state, problem } = this.#quote(place);
+      return state === "refused" ? problem.detail || problem.title : "";
+    });
+    if (said[0] === said[1]) return said[0] ?? "";
+    return said
+      .map((why, place) => why && words.say.refusedSide(words.SIDES[offer.sides[place]], why))
+      .filter(Boolean)
+      .join(" ");
   }
 
   #words(found) {
@@ -306,6 +276,8 @@ export class Ticket {
         return words.say.noPayout;
       case "no_account":
         return words.say.noAccount;
+      case "no_contract":
+        return words.say.noContract;
       case "no_clock":
         return words.say.noClock;
       case "stake_unreadable":

@@ -85,7 +85,7 @@ class PayoutUnavailable(Refused):
 
 class BarrierOutOfRange(Refused):
     code = "barrier_out_of_range"
-    title = "The barriers are out of range"
+    title = "Too certain or too unlikely to be offered"
 
 
 class TooManyOpenOrders(Refused):
@@ -96,6 +96,11 @@ class TooManyOpenOrders(Refused):
 class OrderClosed(Refused):
     code = "order_closed"
     title = "The order is closed already"
+
+
+class ReceiptNotReady(Refused):
+    code = "receipt_not_ready"
+    title = "There is no receipt of this order yet"
 
 
 class SaleNotOffered(Refused):

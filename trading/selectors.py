@@ -228,6 +228,8 @@ def _terms_row(terms: Terms, rate: Decimal) -> dict[str, Any]:
         "min_duration_ticks": terms.min_duration_ticks if terms.max_duration_ticks else 0,
         "max_duration_ticks": terms.max_duration_ticks,
         "max_tick_wait_seconds": terms.max_tick_wait_seconds,
+        "offers_sale": terms.offers_sale,
+        "sell_cutoff_seconds": terms.sell_cutoff_seconds,
         "contracts": terms.contracts,
     }
 

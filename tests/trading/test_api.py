@@ -123,6 +123,8 @@ class TestInstruments:
             "min_duration_ticks": 0,
             "max_duration_ticks": 0,
             "max_tick_wait_seconds": 300,
+            "offers_sale": False,
+            "sell_cutoff_seconds": 5,
             "contracts": ["rise_fall"],
             "offers": [
                 {

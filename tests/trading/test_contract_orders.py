@@ -129,7 +129,7 @@ def test_what_is_too_certain_or_too_far_is_not_offered(
 ) -> None:
     found = refused(floor, "higher_lower", "up", **asked)
     assert isinstance(found, errors.BarrierOutOfRange)
-    assert found.detail == f"{detail} Choose other barriers or another duration."
+    assert found.detail == f"{detail} Choose another barrier, digit or duration."
 
 
 def test_a_digit_nothing_is_over_is_not_offered(floor: Desk) -> None:
@@ -464,3 +464,9 @@ def test_a_simulation_is_known_from_its_start(db: None, make_desk: Callable[...,
     found = VolatilityEstimate.objects.get()
     assert found.per_sqrt_second == pytest.approx(1 / (365 * 86400) ** 0.5)
     assert (found.tick_seconds, found.samples) == (0.5, 0)
+
+
+def test_a_simulation_is_known_before_its_first_tick(db: None, make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk(instrument={"simulated_volatility": D("1.0"), "simulated_interval_ms": 500})
+    assert estimate_volatility() == 0
+    assert estimate_volatility(simulated=[desk.market.instrument.pk]) == 1

@@ -61,6 +61,8 @@ class InstrumentOutput(serializers.Serializer[Any]):
     min_duration_ticks = serializers.IntegerField()
     max_duration_ticks = serializers.IntegerField(help_text="0: orders counted in ticks are not offered.")
     max_tick_wait_seconds = serializers.IntegerField()
+    offers_sale = serializers.BooleanField(help_text="Whether open orders are bought back early.")
+    sell_cutoff_seconds = serializers.IntegerField()
     contracts = serializers.ListField(child=serializers.CharField())
     offers = OfferOutput(many=True)
     last = TickOutput(allow_null=True)

@@ -54,10 +54,14 @@ def instrument_is_offered(draft: Draft) -> None:
     kind = KINDS.get(asked.contract)
     if kind is None or found.terms_id is None or asked.contract not in found.contracts:
         raise errors.ContractNotOffered(
-            f"{asked.symbol} does not offer {asked.contract}.", contracts=found.contracts or []
+            f"{asked.symbol} does not offer this contract.",
+            contract=asked.contract,
+            contracts=found.contracts or [],
         )
     if kind.needs_uniform_digits and not found.is_simulated:
-        raise errors.ContractNotOffered(f"{asked.contract} is offered on simulated instruments only.")
+        raise errors.ContractNotOffered(
+            "Digits are offered on simulated instruments only.", contract=asked.contract
+        )
     if asked.side not in kind.sides:
         said = " or ".join(kind.sides)
         raise Invalid(f"The side of {asked.contract} is {said}.", errors={"side": [f"{said}."]})

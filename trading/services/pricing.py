@@ -62,8 +62,7 @@ def priced_rate(draft: Draft) -> Decimal:
     if KINDS[asked.contract].takes and asked.digit is None:
         if found.volatility_id is None or draft.accepted_at - found.volatility_at > OLDEST_VOLATILITY:
             raise errors.PayoutUnavailable(
-                f"{asked.symbol} has moved too little lately for {asked.contract} to be priced. "
-                "Try again in a minute."
+                f"Too little is known of how {asked.symbol} moves to price this. Try again in a minute."
             )
         volatility = Volatility(found.volatility_per_sqrt_second, found.tick_seconds)
         draft.volatility_id = found.volatility_id
@@ -74,8 +73,8 @@ def priced_rate(draft: Draft) -> Decimal:
     if rate is None or not low <= rate <= high:
         would = "almost never happens" if rate is None else f"would pay {rate.normalize():f} of the stake"
         raise errors.BarrierOutOfRange(
-            f"This {would}; {low.normalize():f} to {high.normalize():f} are offered. Choose other barriers "
-            "or another duration.",
+            f"This {would}; {low.normalize():f} to {high.normalize():f} are offered. Choose another barrier, "
+            "digit or duration.",
             payout_rate=None if rate is None else f"{rate.normalize():f}",
             min_payout_rate=f"{low.normalize():f}",
             max_payout_rate=f"{high.normalize():f}",

@@ -1,5 +1,6 @@
 """How much each instrument moves, estimated from its stored ticks for the pricing of contracts."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db import connection
@@ -32,21 +33,21 @@ HAVING count(*) >= %(least)s AND sum(ln(close / before) ^ 2) > 0
 PUBLISHED = """
 INSERT INTO trading_volatilityestimate (instrument_id, at, per_sqrt_second, tick_seconds, samples)
 SELECT i.id, %(now)s, i.simulated_volatility / sqrt(365 * 86400), i.simulated_interval_ms / 1000.0, 0
-FROM quotes_instrument i JOIN quotes_watermark w ON w.instrument_id = i.id AND w.source = 'simulated'
-WHERE i.is_listed AND i.simulated_volatility > 0
+FROM quotes_instrument i JOIN quotes_watermark w ON w.instrument_id = i.id
+WHERE (w.source = 'simulated' OR i.id = ANY(%(simulated)s)) AND i.is_listed AND i.simulated_volatility > 0
   AND NOT EXISTS (SELECT FROM trading_volatilityestimate e WHERE e.instrument_id = i.id AND e.at >= %(now)s)
 """
 
 
-def estimate_volatility() -> int:
+def estimate_volatility(*, simulated: Collection[int] = ()) -> int:
     """Record a fresh estimate for every instrument that moved enough lately; return for how many.
 
-    A simulated one with too few returns gets what it is made by. Any other gets none, and what its volatility
-    prices is refused once the last estimate is old.
+    A simulated one with too few returns gets what it is made by; one of `simulated` even before its first
+    tick. Any other gets none, and what its volatility prices is refused once the last estimate is old.
     """
     now = clock.now()
     with connection.cursor() as cursor:
         cursor.execute(ESTIMATE, {"now": now, "since": now - WINDOW, "least": LEAST_SAMPLES})
         estimated = cursor.rowcount
-        cursor.execute(PUBLISHED, {"now": now})
+        cursor.execute(PUBLISHED, {"now": now, "simulated": list(simulated)})
         return estimated + cursor.rowcount

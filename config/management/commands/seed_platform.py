@@ -124,8 +124,13 @@ def seed_market() -> None:
     """Lay down hours, instruments and the first version of their terms."""
     always = quotes.create_calendar(code="always", time_zone="UTC", hours=ALWAYS_OPEN)
     quotes.create_calendar(code="fx", time_zone="America/New_York", hours=FX_HOURS)
+    made = []
     for seed in INSTRUMENTS:
-        seed_terms(_instrument(seed, always), Decimal(seed.rate))
+        instrument = _instrument(seed, always)
+        seed_terms(instrument, Decimal(seed.rate))
+        if market.source_of(instrument) == SIMULATED:
+            made.append(instrument.pk)
+    trading.estimate_volatility(simulated=made)
 
 
 def _instrument(seed: Seed, calendar: Calendar) -> Instrument:
@@ -169,6 +174,7 @@ def seed_terms(instrument: Instrument, rate: Decimal) -> None:
             min_duration_seconds=5 if not is_live else 15,
             max_duration_seconds=24 * 3600,
             max_duration_ticks=0 if is_live else 20,
+            offers_sale=not is_live,
             **entry,
         )
     elif newest.created_by_id is None and newest.entry_policy != policy:

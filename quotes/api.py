@@ -1,4 +1,4 @@
-"""The public record over REST: days, what each is made of, the files themselves."""
+"""The public record over REST: days, what each is made of, the files themselves, and voided ticks."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ from config.core.http import ApiView, instant, page, whole_number
 from config.core.throttle import Limit
 from quotes import history, record, seeds, selectors
 from quotes.models import RecordDay, RecordPart
+from quotes.services.voiding import VOID_DEVIATION
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -131,6 +132,52 @@ class RecordFileView(ApiView):
                 "Cache-Control": "public, max-age=31536000, immutable",
             },
         )
+
+
+class IndependentPriceOutput(serializers.Serializer[Any]):
+    source = serializers.CharField()  # type: ignore[assignment]
+    price = serializers.CharField()
+
+
+class VoidedTickOutput(serializers.Serializer[Any]):
+    symbol = serializers.CharField()
+    at = serializers.DateTimeField()
+    seq = serializers.IntegerField()
+    price = serializers.CharField()
+    independent_prices = IndependentPriceOutput(many=True)
+    deviation = serializers.CharField(help_text="|price - median| / median of the independent prices.")
+    limit = serializers.CharField(help_text="What it had to exceed when it was requested.")
+    reason = serializers.CharField()
+    decided_at = serializers.DateTimeField()
+
+
+class VoidedTickPageOutput(serializers.Serializer[Any]):
+    limit = serializers.CharField(help_text="What a deviation must exceed now.")
+    results = VoidedTickOutput(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class VoidedTicksView(ApiView):
+    """Ticks that two operators voided: no order that closed later rests on them."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        operation_id="list_voided_ticks",
+        parameters=[
+            OpenApiParameter("cursor", OpenApiTypes.DATETIME, description="`next` of the page before."),
+            OpenApiParameter("limit", int, description="1 to 200; 50 without."),
+        ],
+        responses=VoidedTickPageOutput,
+    )
+    def get(self, request: Request) -> Response:
+        """List the voided ticks, the last decided first, with the prices each was measured by."""
+        limit, rows = whole_number(request, "limit", default=50, least=1, most=200), record.voided_ticks()
+        if before := instant(request, "cursor"):
+            rows = rows.filter(decided_at__lt=before)
+        found = [record.voided_row(row) for row in rows[: limit + 1]]
+        more = found[limit - 1]["decided_at"] if len(found) > limit else None
+        return Response({"limit": f"{VOID_DEVIATION:f}", "results": found[:limit], "next": more})
 
 
 class SimulationRunOutput(serializers.Serializer[Any]):

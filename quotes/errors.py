@@ -1,6 +1,6 @@
 """What the market refuses, and what stops a feed."""
 
-from config.core.errors import Invalid, Missing, Refused
+from config.core.errors import Conflict, Forbidden, Invalid, Missing, Refused
 
 
 class UnknownInstrument(Missing):
@@ -36,6 +36,36 @@ class HoursTooSoon(Refused):
 class ReasonMissing(Invalid):
     code = "reason_missing"
     title = "Say why"
+
+
+class TickMissing(Missing):
+    code = "tick_missing"
+    title = "There is no such tick"
+
+
+class InvalidPrices(Invalid):
+    code = "invalid_prices"
+    title = "Give the prices of two independent sources at least"
+
+
+class NotVoidable(Refused):
+    code = "not_voidable"
+    title = "This tick cannot be voided"
+
+
+class VoidExists(Conflict):
+    code = "void_exists"
+    title = "Voiding this tick was requested or approved before"
+
+
+class VoidDecided(Conflict):
+    code = "void_decided"
+    title = "This request was decided before"
+
+
+class SamePerson(Forbidden):
+    code = "same_person"
+    title = "Somebody other than who asked decides"
 
 
 class Deposed(Exception):

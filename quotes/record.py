@@ -1,11 +1,14 @@
-"""What is read of the public record: sealed days and their parts."""
+"""What is read of the public record: sealed days and their parts, and the ticks that were voided."""
 
 from datetime import date
+from decimal import Decimal
+from typing import Any
 
 from django.db.models import Count, Prefetch, QuerySet, Sum
 
+from config.core import clock
 from config.core.errors import Missing
-from quotes.models import RecordDay, RecordPart
+from quotes.models import RecordDay, RecordPart, VoidedTick
 
 
 def sealed_days() -> QuerySet[RecordDay]:
@@ -40,3 +43,29 @@ def day_of(text: str) -> date:
     if day is None or day.isoformat() != text:
         raise Missing(f"{text} is not a day like 2030-01-31.")
     return day
+
+
+def voided_ticks() -> QuerySet[VoidedTick]:
+    """Return the voided ticks, the last decided first, with their instruments."""
+    approved = VoidedTick.objects.filter(state=VoidedTick.State.APPROVED)
+    return approved.select_related("instrument").order_by("-decided_at")
+
+
+def voided_row(voided: VoidedTick) -> dict[str, Any]:
+    """Write a voided tick, or the request for it, as everybody may see it: without the names of people."""
+    return {
+        "symbol": voided.instrument.symbol,
+        "at": clock.iso(voided.at),
+        "seq": voided.seq,
+        "price": f"{voided.price:.{voided.instrument.price_decimals}f}",
+        "independent_prices": voided.independent_prices,
+        "deviation": f"{voided.deviation:f}",
+        "limit": f"{voided.limit.normalize():f}",
+        "reason": voided.reason,
+        "decided_at": voided.decided_at and clock.iso(voided.decided_at),
+    }
+
+
+def in_percent(part: Decimal) -> str:
+    """Write a part of one in percent, whole."""
+    return f"{(part * 100).normalize():f} %"

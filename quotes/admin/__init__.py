@@ -10,6 +10,7 @@ from quotes.admin.record import (
     SimulationHourAdmin,
 )
 from quotes.admin.sources import FixRejectAdmin, SourceAdmin, SourceStateAdmin
+from quotes.admin.voids import VoidedTickAdmin
 
 __all__ = [
     "CalendarAdmin",
@@ -23,4 +24,5 @@ __all__ = [
     "SimulationHourAdmin",
     "SourceAdmin",
     "SourceStateAdmin",
+    "VoidedTickAdmin",
 ]

@@ -14,7 +14,7 @@ from unfold.enums import ActionVariant
 from config.core import clock
 from config.core.console import ConsoleAdmin, ReadOnlyAdmin, reasoned_action
 from quotes import selectors, services
-from quotes.admin import ticks
+from quotes.admin import ticks, voids
 from quotes.admin.forms import FOR_GOOD, InstrumentForm, MarkUpForm, QuotationForm, RemoveQuotationForm
 from quotes.admin.parts import LINK, table, ticks_link
 from quotes.models import Instrument, MarkUp
@@ -61,6 +61,7 @@ class InstrumentAdmin(ConsoleAdmin):
     actions = ("suspend", "resume")
     actions_detail = (
         "ticks",
+        "void_tick",
         "suspend",
         "resume",
         {
@@ -193,6 +194,15 @@ class InstrumentAdmin(ConsoleAdmin):
     def ticks(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the ticks around an instant."""
         return ticks.inspect(self, request, object_id)
+
+    def has_request_void_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tell whether this person may ask that a tick be voided."""
+        return voids.may_request(request)
+
+    @action(description="Void a tick", icon="contract_delete", permissions=["request_void"])
+    def void_tick(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask that a tick be voided."""
+        return voids.ask(self, request, object_id)
 
     @reasoned_action(
         description="Suspend",

@@ -14,6 +14,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from config.core import clock
 from config.core.errors import DomainError
 from quotes import rules, selectors
+from quotes.admin import voids
 from quotes.admin.parts import ticks_url
 from quotes.models import Candle, Gap, Instrument, RecordDay, RecordPart, Tick
 
@@ -36,6 +37,9 @@ class Row(NamedTuple):
     is_late: bool
     # In force at the instant looked at.
     is_chosen: bool
+    # What came of asking that it be voided, and where to ask.
+    voided: str = ""
+    void_url: str = ""
 
 
 class Stretch(NamedTuple):
@@ -96,6 +100,7 @@ def inspect(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
         "newest": ticks_url(instrument.pk, instrument.watermark.last_at or clock.now(), span),
         **window(instrument, at, timedelta(seconds=span)),
     }
+    context["rows"] = voids.marked(instrument, context["rows"], may_request=voids.may_request(request))
     return TemplateResponse(request, "console/ticks.html", context)
 
 

@@ -2,7 +2,16 @@
 
 from quotes.models.calendars import Calendar, CalendarException, CalendarWeek
 from quotes.models.instruments import PRICE, Instrument, MarkUp, Quotation, Watermark
-from quotes.models.record import Candle, CandleCheck, EvidenceTick, Gap, RecordDay, RecordPart, Tick
+from quotes.models.record import (
+    Candle,
+    CandleCheck,
+    EvidenceTick,
+    Gap,
+    RecordDay,
+    RecordPart,
+    Tick,
+    VoidedTick,
+)
 from quotes.models.sources import (
     FixMessage,
     FixReject,
@@ -35,5 +44,6 @@ __all__ = [
     "Source",
     "SourceState",
     "Tick",
+    "VoidedTick",
     "Watermark",
 ]

@@ -1,4 +1,4 @@
-"""The platform's own record of prices: ticks, candles, gaps, and the days it was sealed in."""
+"""The platform's own record of prices: ticks, candles, gaps, voided ticks, and the days it was sealed in."""
 
 from typing import ClassVar
 
@@ -86,6 +86,65 @@ class Gap(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instrument_id} {self.starts_at} – {self.ends_at}"
+
+
+class VoidedTick(models.Model):
+    """A tick that an operator asked to void, and what another decided. An approved one decides no order.
+
+    The tick itself stays in the record. Nobody changes a request; it is decided once.
+    """
+
+    application_rights = "SELECT, INSERT, UPDATE (state, decided_by_id, decided_at)"
+
+    class State(models.TextChoices):
+        REQUESTED = "requested"
+        APPROVED = "approved"
+        DECLINED = "declined"
+
+    instrument = models.ForeignKey(Instrument, models.PROTECT, related_name="voided_ticks", db_index=False)
+    at = models.DateTimeField()
+    seq = models.BigIntegerField()
+    price = models.DecimalField(**PRICE)
+    independent_prices = models.JSONField(help_text="Of each other source: its name and its price.")
+    deviation = models.DecimalField(
+        max_digits=30, decimal_places=8, help_text="|price - median| / median, to eight decimals."
+    )
+    limit = models.DecimalField(
+        max_digits=9, decimal_places=8, help_text="What the deviation had to exceed when it was requested."
+    )
+    reason = models.TextField(help_text="Public, once the tick is voided.")
+    requested_by_id = models.BigIntegerField()
+    requested_at = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=State, default=State.REQUESTED)
+    decided_by_id = models.BigIntegerField(null=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["instrument", "seq"],
+                condition=Q(state__in=["requested", "approved"]),
+                name="voided_tick_once",
+            ),
+            # The order of the public list, and its cursor.
+            models.UniqueConstraint(
+                fields=["decided_at"], condition=Q(state="approved"), name="voided_tick_approved_at"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="requested", decided_by_id=None, decided_at=None)
+                | (
+                    Q(state__in=["approved", "declined"], decided_at__isnull=False)
+                    & Q(decided_by_id__isnull=False)
+                    & ~Q(decided_by_id=F("requested_by_id"))
+                ),
+                name="voided_tick_by_two_people",
+            ),
+            models.CheckConstraint(condition=Q(deviation__gt=F("limit")), name="voided_tick_beyond_limit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instrument} {self.seq}"
 
 
 class RecordDay(models.Model):

@@ -1,6 +1,6 @@
 """The stored market that decides orders: ticks, gaps, sessions and voided ticks, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from config.core.sql import array
 from quotes.models import Gap as RecordedGap
+from quotes.models import VoidedTick
 from quotes.rules import is_open
 from quotes.selectors import calendars_of
 from trading.rules import KINDS, Contract, Gap, History, Price, pending_entry, reach
@@ -19,7 +20,7 @@ from trading.services.claims import Due
 
 TICKS = "quotes_tick"
 # Beside them what is kept of days that were archived.
-ALL_TICKS = """(SELECT instrument_id, at, seq, price, is_late FROM quotes_tick UNION ALL
+ALL_TICKS = """(SELECT instrument_id, at, seq, price, is_late FROM quotes_tick UNION
     SELECT instrument_id, at, seq, price, false FROM quotes_evidencetick) every_tick"""
 
 LAST_TICKS = """
@@ -82,8 +83,14 @@ class Way:
 STRAIGHT = Way()
 
 
-def histories(batch: Sequence[Due], *, ticks: str = TICKS) -> list[History]:
-    """Read what the outcome of each order depends on, each kind of it in one statement."""
+def histories(
+    batch: Sequence[Due], *, ticks: str = TICKS, closed_at: Mapping[UUID, datetime] | None = None
+) -> list[History]:
+    """Read what the outcome of each order depends on, each kind of it in one statement.
+
+    With `closed_at`, by order, only what was voided until then counts as voided: what came later changed
+    nothing.
+    """
     pending = [due for due in batch if due.entry_seq is None]
     firsts = dict(zip((due.id for due in pending), first_ticks(pending, ticks=ticks), strict=True))
     contracts = [due.agreed() for due in batch]
@@ -91,6 +98,7 @@ def histories(batch: Sequence[Due], *, ticks: str = TICKS) -> list[History]:
     over = [due for due in batch if due.known_until >= due.expires_at]
     lasts = last_ticks(over, ticks=ticks)
     gaps = _gaps(batch)
+    voided = _voided(batch)
     schedules = calendars_of({due.instrument for due in batch})
     found = []
     for due, way in zip(batch, ways, strict=True):
@@ -106,6 +114,11 @@ def histories(batch: Sequence[Due], *, ticks: str = TICKS) -> list[History]:
                 total=way.total,
                 gaps=gaps.get(due.instrument, ()),
                 open_at_end=is_open(schedules[due.instrument], decider.at if decider else due.expires_at),
+                voided=frozenset(
+                    seq
+                    for seq, since in voided.get(due.instrument, ())
+                    if closed_at is None or since <= closed_at[due.id]
+                ),
             )
         )
     return found
@@ -195,4 +208,18 @@ def _gaps(batch: Sequence[Due]) -> dict[int, list[Gap]]:
     found: dict[int, list[Gap]] = {}
     for gap in recorded:
         found.setdefault(gap.instrument_id, []).append(Gap(gap.starts_at, gap.ends_at, gap.reason))
+    return found
+
+
+def _voided(batch: Sequence[Due]) -> dict[int, list[tuple[int, datetime]]]:
+    """Return the voided ticks that may decide orders of the batch, each with the instant since when."""
+    rows = VoidedTick.objects.filter(
+        instrument_id__in={due.instrument for due in batch},
+        state=VoidedTick.State.APPROVED,
+        at__gte=min(due.entry_at or due.accepted_at for due in batch),
+        at__lte=max(due.expires_at for due in batch),
+    )
+    found: dict[int, list[tuple[int, datetime]]] = {}
+    for instrument, seq, since in rows.values_list("instrument_id", "seq", "decided_at"):
+        found.setdefault(instrument, []).append((seq, since))  # type: ignore[arg-type] - decided, so dated
     return found

@@ -18,7 +18,7 @@ from trading.services.histories import ALL_TICKS, histories
 PAGE = 2_000
 
 CLOSED = f"""
-SELECT {COLUMNS}, o.status, o.refund_reason, o.payout, o.exit_at, o.exit_seq, o.exit_price
+SELECT {COLUMNS}, o.closed_at, o.status, o.refund_reason, o.payout, o.exit_at, o.exit_seq, o.exit_price
 FROM trading_order o JOIN quotes_watermark w ON w.instrument_id = o.instrument_id {JOINS}
 WHERE o.accepted_at >= %s AND o.accepted_at < %s AND (o.accepted_at, o.id) > (%s, %s)
   AND o.status NOT IN ('open', 'sold')
@@ -49,8 +49,8 @@ class Report:
 def resettle(day: date) -> Report:
     """Decide every closed order accepted on that day (UTC) again, by the same rules, and write nothing.
 
-    Of a day whose ticks have been archived, those kept as evidence decide. Sold orders were closed by their
-    owners and are only counted.
+    Of a day whose ticks have been archived, those kept as evidence decide. What was voided after an order
+    closed did not decide it and does not now. Sold orders were closed by their owners and are only counted.
     """
     start, end = day_bounds(day)
     report = Report(day)
@@ -58,8 +58,10 @@ def resettle(day: date) -> Report:
         accepted_at__gte=start, accepted_at__lt=end, status=Order.Status.SOLD
     ).count()
     for page in _pages(start, end):
-        batch = [due for due, _ in page]
-        for (due, settled), history in zip(page, histories(batch, ticks=ALL_TICKS), strict=True):
+        batch = [due for due, _, _ in page]
+        closed_at = {due.id: at for due, _, at in page}
+        known = histories(batch, ticks=ALL_TICKS, closed_at=closed_at)
+        for (due, settled, _), history in zip(page, known, strict=True):
             decided = decide(due.agreed(), history)
             report.orders += 1
             report.outcomes[settled.refund_reason or settled.status] += 1
@@ -68,7 +70,7 @@ def resettle(day: date) -> Report:
     return report
 
 
-def _pages(start: datetime, end: datetime) -> Iterator[list[tuple[Due, Outcome]]]:
+def _pages(start: datetime, end: datetime) -> Iterator[list[tuple[Due, Outcome, datetime]]]:
     at, last = start, UUID(int=0)
     while True:
         with connection.cursor() as cursor:
@@ -81,9 +83,9 @@ def _pages(start: datetime, end: datetime) -> Iterator[list[tuple[Due, Outcome]]
         at, last = page[-1][0].accepted_at, page[-1][0].id
 
 
-def _settled(row: Sequence[object]) -> tuple[Due, Outcome]:
-    due = Due(*row[:-6])  # type: ignore[arg-type]
-    status, reason, payout, *exit_ = row[-6:]
+def _settled(row: Sequence[object]) -> tuple[Due, Outcome, datetime]:
+    due = Due(*row[:-7])  # type: ignore[arg-type]
+    closed_at, status, reason, payout, *exit_ = row[-7:]
     entry = due.entry
     outcome = Outcome(
         status=str(status),
@@ -95,7 +97,7 @@ def _settled(row: Sequence[object]) -> tuple[Due, Outcome]:
     if due.entry_after is not None:
         # A delayed entry is found again too.
         due.entry_at = due.entry_seq = due.entry_price = None
-    return due, outcome
+    return due, outcome, closed_at  # type: ignore[return-value]
 
 
 def _written(outcome: Outcome | None) -> str:

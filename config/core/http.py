@@ -226,7 +226,7 @@ def page(
     if cursor := request.query_params.get("cursor"):
         try:
             last = rows.model._meta.get_field(by).to_python(decode_cursor(cursor))  # type: ignore[union-attr]
-        except django_errors.ValidationError:
+        except (django_errors.ValidationError, TypeError):
             raise Invalid(errors={"cursor": ["This is not a cursor of this list."]}) from None
         rows = rows.filter(**{f"{by}__lt": last})
     found = list(rows.order_by(f"-{by}")[: limit + 1])

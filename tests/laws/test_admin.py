@@ -30,6 +30,7 @@ from quotes.models import (
     SimulationHour,
     Source,
     SourceState,
+    VoidedTick,
 )
 from quotes.services.markups import set_mark_up
 from quotes.services.sources import create_source
@@ -74,6 +75,7 @@ NEVER_WRITTEN = [
     Terms,
     Transfer,
     User,
+    VoidedTick,
     VolatilityEstimate,
 ]
 
@@ -164,6 +166,18 @@ def record_of(instrument, operator):
         day=day, instrument=instrument, ticks=1, first_seq=1, last_seq=1, first_at=now, last_at=now,
         head=b"h" * 32, file="1.parquet", file_bytes=100, file_sha256=b"f" * 32,
     )  # fmt: skip
+    VoidedTick.objects.create(
+        instrument=instrument,
+        at=now,
+        seq=1,
+        price=2,
+        independent_prices=[],
+        deviation=1,
+        limit=Decimal("0.005"),
+        reason="test",
+        requested_by_id=operator.pk,
+        requested_at=now,
+    )
     SimulationHour.objects.create(
         instrument=instrument, hour=now, commitment="c" * 64, sealed_seed=b"SEALED", committed_at=now
     )

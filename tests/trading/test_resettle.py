@@ -13,6 +13,7 @@ from django.db import connections
 from config.core.errors import DomainError
 from quotes.models import EvidenceTick, Gap, Tick
 from quotes.services import record_gap
+from quotes.services.partitions import keep_evidence
 from tests.market import NOON
 from tests.trading.conftest import Desk
 from tests.trading.test_contract_orders import moves, simulate, ticks
@@ -115,6 +116,12 @@ def test_what_is_kept_of_an_archived_day_decides_it(lived: Desk) -> None:
     _by_force("TRUNCATE quotes_tick")
     assert resettle(DAY).differences != []
     EvidenceTick.objects.bulk_create(EvidenceTick(**row) for row in rows)
+    assert resettle(DAY).differences == []
+
+
+def test_a_day_that_is_archived_and_not_yet_dropped(lived: Desk) -> None:
+    """What is kept as evidence and still in the table counts once."""
+    assert keep_evidence(DAY)
     assert resettle(DAY).differences == []
 
 

@@ -13,6 +13,8 @@ from config.core.errors import DomainError
 from config.core.models import Fact
 from payments.ledger.checks import check_ledger
 from payments.ledger.models import Transfer
+from quotes.models import VoidedTick
+from tests.market import person
 from tests.trading.conftest import Desk
 from tests.trading.test_contract_orders import moves, ticks
 from trading.models import Order, VolatilityEstimate
@@ -191,6 +193,29 @@ def test_no_sale_while_suspended_nor_without_an_estimate(floor: Desk) -> None:
     moves(floor)
     floor.market.instrument.is_suspended = True
     floor.market.instrument.save()
+    assert refusal(floor, order).code == "sale_not_offered"
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+def test_no_sale_on_a_voided_tick(floor: Desk, seq: int) -> None:
+    order = floor.order(floor.place("up"))
+    ticks(floor, "100.10", every=10)
+    other = person("oscar@example.com")
+    VoidedTick.objects.create(
+        instrument=floor.market.instrument,
+        at=floor.clock.at,
+        seq=seq,
+        price=D("100"),
+        independent_prices=[],
+        deviation=D(1),
+        limit=D("0.005"),
+        reason="far off",
+        requested_by_id=floor.alice.pk,
+        requested_at=floor.clock.at,
+        state="approved",
+        decided_by_id=other.pk,
+        decided_at=floor.clock.at,
+    )
     assert refusal(floor, order).code == "sale_not_offered"
 
 

@@ -14,7 +14,7 @@ from config.core.faults import faultpoint
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic, write_facts
 from payments.ledger.services import NewTransfer, post_rows
-from quotes.models import Instrument, Watermark
+from quotes.models import Instrument, VoidedTick, Watermark
 from quotes.rules import is_open
 from quotes.selectors import calendars_of
 from quotes.services import history_lock
@@ -117,6 +117,9 @@ def _offer(due: Due, now: datetime) -> Offer:
         raise errors.SaleNotOffered("The order has no entry yet. Try again in a moment.")
     _not_too_near(due, entry, now, timedelta(seconds=terms.sell_cutoff_seconds))
     tick, volatility, estimate = _market(due, now)
+    approved = VoidedTick.objects.filter(instrument=due.instrument, state=VoidedTick.State.APPROVED)
+    if approved.filter(seq__in=(entry.seq, tick.seq)).exists():
+        raise errors.SaleNotOffered("A price it would rest on was voided. The order goes on to its end.")
     fixed = absolute(due.agreed(), entry)
     level = entry.price if due.contract == "rise_fall" else fixed.barrier
     question = Question(

@@ -29,6 +29,8 @@ WEB_PORT = env.number("WEB_PORT", 8000, 1, 65535)
 GATEWAY_PORT = env.number("GATEWAY_PORT", 8001, 1, 65535)
 # A folder with one file a secret, as orchestrators mount them; SECRET_<NAME> in the environment goes before.
 SECRETS_DIR = env.text("SECRETS_DIR", "")
+# Keys that verify receipts besides the one that signs, which is the secret receipt-signing-key.
+RECEIPT_PUBLIC_KEYS = env.words("RECEIPT_PUBLIC_KEYS")
 PUBLIC_URL = env.text("PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}")
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 0, 0, 8)
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", (PUBLIC_URL,))

@@ -8,6 +8,7 @@ class TradingConfig(AppConfig):
 
     def ready(self) -> None:
         from trading import checks, consumers, evidence
+        from trading.receipts import checks as _receipts  # noqa: F401 - registered by importing it
 
         consumers.register()
         checks.register()

@@ -26,6 +26,7 @@ COLUMNS = (
     "terms__max_entry_wait_ms",
     "entry_at",
     "exit_at",
+    "closed_at",
     "expires_at",
 )
 
@@ -58,7 +59,8 @@ def _spans_of(order: dict[str, Any]) -> tuple[retention.Span, ...]:
         wait = timedelta(milliseconds=order["terms__max_entry_wait_ms"])
         entry_at = entry_deadline(order["entry_after"], wait, expires_at)
     if needs_every_tick(order["contract"], order["duration_ticks"]):
-        return (retention.Span(instrument, starts_at, (order["exit_at"] or expires_at) + AROUND),)
+        # Decided early it was closed then; at its end, it is provable that no later tick counted.
+        return (retention.Span(instrument, starts_at, min(expires_at, order["closed_at"]) + AROUND),)
     entered_at = max(entry_at or accepted_at, accepted_at)
     return (
         retention.Span(instrument, starts_at, entered_at + AROUND),

@@ -14,9 +14,12 @@ api_urlpatterns = [
     path("orders", api.OrdersView.as_view(), name="orders"),
     path("orders/preview", api.PreviewView.as_view(), name="preview"),
     path("orders/<uuid:order_id>/sell", api.SaleView.as_view(), name="sell"),
+    path("orders/<uuid:order_id>/receipt", api.ReceiptView.as_view(), name="receipt"),
     path("orders/<uuid:order_id>", api.OrderView.as_view(), name="order"),
+    path("receipt-keys", api.ReceiptKeysView.as_view(), name="receipt-keys"),
 ]
 page_urlpatterns = [
     path("", views.landing, name="landing"),
     path("trade/", views.terminal, name="terminal"),
+    path("receipt/", views.receipt, name="receipt"),
 ]

@@ -2,6 +2,7 @@
 
 from trading.api.instruments import CandlesView, InstrumentsView, InstrumentView, TicksView
 from trading.api.orders import OrdersView, OrderView, PreviewView, SaleView
+from trading.api.receipts import ReceiptKeysView, ReceiptView
 
 __all__ = [
     "CandlesView",
@@ -10,6 +11,8 @@ __all__ = [
     "OrderView",
     "OrdersView",
     "PreviewView",
+    "ReceiptKeysView",
+    "ReceiptView",
     "SaleView",
     "TicksView",
 ]

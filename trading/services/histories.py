@@ -221,5 +221,6 @@ def _voided(batch: Sequence[Due]) -> dict[int, list[tuple[int, datetime]]]:
     )
     found: dict[int, list[tuple[int, datetime]]] = {}
     for instrument, seq, since in rows.values_list("instrument_id", "seq", "decided_at"):
-        found.setdefault(instrument, []).append((seq, since))  # type: ignore[arg-type] - decided, so dated
+        if since is not None:
+            found.setdefault(instrument, []).append((seq, since))
     return found

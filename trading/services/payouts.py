@@ -75,7 +75,7 @@ def _policy_says(instrument: Instrument, terms: Terms) -> Recalculated:
 
 def ended(instrument_id: int, since: datetime) -> list[Ended]:
     """Return the rise/fall orders of real money that ended since: sold ones as if they had been held."""
-    values = {"instrument": instrument_id, "since": since, "sold": since - SOLD_BEFORE}
+    values: dict[str, Any] = {"instrument": instrument_id, "since": since, "sold": since - SOLD_BEFORE}
     with connection.cursor() as cursor:
         cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
         cursor.execute(ENDED, values)

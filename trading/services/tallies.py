@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -75,7 +76,7 @@ def _reduce_exposure(batch: Sequence[Due]) -> None:
         found.orders += 1
         found.stakes += due.stake
         found.profit += money.profit(due.stake, due.payout_rate, due.scale)
-    columns = (
+    columns: tuple[list[Any], ...] = (
         [book for book, _, _ in sums],
         [instrument for _, instrument, _ in sums],
         [side for _, _, side in sums],
@@ -100,7 +101,7 @@ def _add_to_tallies(closed: Sequence[tuple[Due, str, Decimal]], now: datetime) -
         if status != "refunded":
             found.turnover += due.stake
             found.profit += payout - due.stake
-    columns = (
+    columns: tuple[list[Any], ...] = (
         [account for account, _ in sums],
         [instrument for _, instrument in sums],
         [sum(each.ends) for each in sums.values()],

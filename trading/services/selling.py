@@ -26,7 +26,7 @@ from trading.rules import Price, Question, Volatility, absolute, sale_value
 from trading.selectors import order_of, order_view
 from trading.services.claims import Due, claim_one
 from trading.services.pricing import OLDEST_VOLATILITY
-from trading.services.tallies import count_closed
+from trading.services.tallies import add_to_tallies, reduce_exposure
 from trading.services.telling import account_changed, order_row
 
 SELLABLE = ("rise_fall", "higher_lower", "ends_between")
@@ -197,7 +197,7 @@ def _close(due: Due, offer: Offer, client_id: str, now: datetime) -> OrderView:
     if closed != 1:
         raise Broken(f"order {due.id} was locked open and is not")
     posted = post_rows(_transfers(due, offer.price))
-    count_closed([(due, Order.Status.SOLD, offer.price)], now)
+    add_to_tallies([(due, Order.Status.SOLD, offer.price)], now)
     row = next(each for each in reversed(posted) if each.destination_version is not None)
     view = order_view(
         order_row(
@@ -217,6 +217,7 @@ def _close(due: Due, offer: Offer, client_id: str, now: datetime) -> OrderView:
         [(topic, data.fact_name, facts.encode(data)) for data in (sold, changed)],
         at=now,
     )
+    reduce_exposure([due])
     return view
 
 

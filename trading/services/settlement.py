@@ -37,7 +37,7 @@ from trading.services.claims import (
     oldest_watched,
 )
 from trading.services.histories import first_ticks, histories
-from trading.services.tallies import count_closed
+from trading.services.tallies import add_to_tallies, reduce_exposure
 from trading.services.telling import order_row, tell_closed
 
 log = structlog.get_logger(__name__)
@@ -220,11 +220,12 @@ def _close(batch: Sequence[Due], outcomes: Sequence[Outcome]) -> None:
         for transfer in _transfers(due, outcome)
     ]
     posted = post_rows([transfer for _, transfer in owed])
-    count_closed(
+    add_to_tallies(
         [(due, outcome.status, outcome.payout) for due, outcome in zip(batch, outcomes, strict=True)], now
     )
     arrivals = [(due, row) for (due, _), row in zip(owed, posted, strict=True) if row.destination_version]
     tell_closed(batch, outcomes, arrivals, now)
+    reduce_exposure(batch)
 
 
 def _write_outcomes(batch: Sequence[Due], outcomes: Sequence[Outcome], now: datetime) -> None:

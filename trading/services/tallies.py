@@ -57,16 +57,12 @@ class _Day:
     profit: Decimal = money.ZERO
 
 
-def count_closed(closed: Sequence[tuple[Due, str, Decimal]], now: datetime) -> None:
-    """Count orders as closed, each (order, status, payout), in the transaction that closes them.
+def reduce_exposure(batch: Sequence[Due]) -> None:
+    """Take closed orders out of the exposure of their sides.
 
-    Comes last but for inserts: settlers of all shards share the rows of the exposure.
+    The last thing a transaction does: settlers of all shards share these rows, and wait for them until its
+    commit.
     """
-    _add_to_tallies(closed, now)
-    _reduce_exposure([due for due, _, _ in closed])
-
-
-def _reduce_exposure(batch: Sequence[Due]) -> None:
     sums: dict[tuple[int, int, str], _Open] = {}
     for due in batch:
         key = (due.book, due.instrument, due.side)
@@ -90,7 +86,8 @@ def _reduce_exposure(batch: Sequence[Due]) -> None:
             raise Broken(f"{len(sums)} exposures were to fall and {cursor.rowcount} did")
 
 
-def _add_to_tallies(closed: Sequence[tuple[Due, str, Decimal]], now: datetime) -> None:
+def add_to_tallies(closed: Sequence[tuple[Due, str, Decimal]], now: datetime) -> None:
+    """Count orders, each (order, status, payout), in the transaction that closes them."""
     sums: dict[tuple[int, int], _Day] = {}
     for due, status, payout in closed:
         key = (due.account, due.instrument)

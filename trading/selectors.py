@@ -13,6 +13,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from config.core import clock, money
 from quotes import selectors as market
 from quotes.models import Instrument
+from quotes.rules import SIMULATED
 from trading import errors
 from trading.facts import Distances, OrderView, TickView
 from trading.models import SHARDS, Order, PayoutRate, Terms
@@ -190,7 +191,7 @@ def instrument_rows(*, symbol: str | None = None) -> list[dict[str, Any]]:
         {
             **_state_row(states[terms.instrument_id]),
             **_terms_row(terms, rates[terms.instrument_id]),
-            "offers": _offers(terms, rates[terms.instrument_id], states[terms.instrument_id].is_simulated),
+            "offers": _offers(terms, rates[terms.instrument_id], states[terms.instrument_id].source),
         }
         for terms in latest.distinct("instrument_id")
         if rates[terms.instrument_id] is not None
@@ -234,7 +235,7 @@ def _terms_row(terms: Terms, rate: Decimal) -> dict[str, Any]:
     }
 
 
-def _offers(terms: Terms, rate: Decimal, is_simulated: bool) -> list[dict[str, Any]]:
+def _offers(terms: Terms, rate: Decimal, source: str) -> list[dict[str, Any]]:
     """Say of each contract what can be bought: its sides, what it takes, how it may end, what it pays."""
     kinds = {code: KINDS[code] for code in terms.contracts if code in KINDS}
     counted = {"ticks"} if terms.max_duration_ticks else set()
@@ -244,7 +245,7 @@ def _offers(terms: Terms, rate: Decimal, is_simulated: bool) -> list[dict[str, A
         lengths = [
             each for each in ("seconds", "clock", "ticks") if each in kind.lengths - {"ticks"} | counted
         ]
-        if not lengths or (kind.needs_uniform_digits and not is_simulated):
+        if not lengths or (kind.needs_uniform_digits and source != SIMULATED):
             continue
         fixed = f"{rate.normalize():f}" if code == "rise_fall" else None
         offers.append(

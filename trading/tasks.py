@@ -6,12 +6,15 @@ import structlog
 from celery import shared_task
 from prometheus_client import Counter
 
+from config.core import clock
 from trading import services
 
 log = structlog.get_logger(__name__)
 
 # What expired longer ago than this should have been closed by a settler.
 MISSED_AFTER = timedelta(seconds=5)
+# Barriers are compared with so much of the past: what no settler saw in it is closed at its end.
+LOOKS_BACK = timedelta(minutes=5)
 SWEPT = Counter("orders_swept", "Orders the sweep closed because no settler had.")
 
 
@@ -21,7 +24,7 @@ def sweep_orders() -> int:
     try:
         services.enter_pending()
     finally:  # what fails for the one half must not stop the other; it is raised all the same
-        swept = services.settle_due(older_than=MISSED_AFTER)
+        swept = services.settle_due(older_than=MISSED_AFTER, since=clock.now() - LOOKS_BACK)
         if swept:
             SWEPT.inc(swept)
             log.error("the sweep closed orders that no settler had closed", orders=swept)

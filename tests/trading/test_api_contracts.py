@@ -77,12 +77,17 @@ def test_a_preview(every: Counter) -> None:
 
 
 def test_a_preview_of_what_would_be_refused(every: Counter) -> None:
-    seen = preview(every, **{**TOUCH, "barrier": "+9.00"}, stake="0.50").json()
+    seen = preview(every, **{**TOUCH, "barrier": "+9.00"}).json()
     assert (seen["payout_rate"], seen["profit"], seen["payout"]) == (None, None, None)
     assert [(refusal["code"], refusal["status"]) for refusal in seen["refusals"]] == [
-        ("stake_out_of_range", 422),
-        ("barrier_out_of_range", 422),
+        ("barrier_out_of_range", 422)
     ]
+
+
+@pytest.mark.parametrize("path", ["", "/preview"])
+def test_a_side_nobody_can_read(every: Counter, path: str) -> None:
+    body = every.body(**({"client_id": ...} if path else {}), side="u\x00p")
+    refused(every.client.post(f"/api/v1/orders{path}", body, format="json"), 400, "invalid")
 
 
 @pytest.mark.parametrize(

@@ -421,18 +421,79 @@ def test_a_preview_names_all_that_stands_against_it(floor: Desk) -> None:
         symbol=floor.market.instrument.symbol,
         contract="touch",
         side="touch",
-        stake="5000",
-        barrier="+9.00",
+        stake="1000.00",
+        barrier="+0.50",
         duration_seconds=60,
+        min_payout_rate="0.97",
     )
+    floor.place("up", "1.00")
     seen = preview_order(customer_id=floor.alice.pk, command=command)
-    assert [refusal.code for refusal in seen.refusals] == [
-        "stake_out_of_range",
-        "barrier_out_of_range",
-        "insufficient_funds",
-    ]
-    assert (seen.payout_rate, seen.price) == (None, D("100.00"))
-    assert not Order.objects.exists()
+    assert [refusal.code for refusal in seen.refusals] == ["payout_changed", "insufficient_funds"]
+    assert (seen.payout_rate, seen.price) == (D("0.9610"), D("100.00"))
+    assert Order.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"stake": "5000"}, "stake_out_of_range"),
+        ({"stake": "9000000000000000000"}, "stake_out_of_range"),
+        ({"barrier": "+9.00"}, "barrier_out_of_range"),
+        ({"duration_seconds": 0}, "duration_out_of_range"),
+        ({"duration_seconds": -5}, "duration_out_of_range"),
+        ({"duration_seconds": 10**9}, "duration_out_of_range"),
+        (
+            {"contract": "digit_even", "side": "odd", "barrier": None, "duration_seconds": -5},
+            "duration_out_of_range",
+        ),
+    ],
+)
+def test_a_preview_stops_where_nothing_more_can_be_said(
+    floor: Desk, changes: dict[str, Any], code: str
+) -> None:
+    asked: dict[str, Any] = {
+        "client_id": "preview",
+        "account": floor.account.pk,
+        "symbol": floor.market.instrument.symbol,
+        "contract": "touch",
+        "side": "touch",
+        "stake": "10.00",
+        "barrier": "+0.50",
+        "duration_seconds": 60,
+        **changes,
+    }
+    seen = preview_order(customer_id=floor.alice.pk, command=PlaceOrder(**asked))
+    assert code in [refusal.code for refusal in seen.refusals]
+    assert seen.payout_rate is None
+
+
+def test_distances_alone_where_the_entry_comes_later(delayed: Desk) -> None:
+    found = refused(delayed, "higher_lower", "up", barrier="100.50")
+    assert (found.code, found.details["errors"]) == ("invalid", {"barrier": ["With a sign, + or -."]})
+
+
+def test_a_profit_too_small_to_count(floor: Desk) -> None:
+    found = refused(floor, "digit_match", "differs", digit=3, stake="9.00")
+    assert (found.code, found.details["min_stake"]) == ("stake_out_of_range", "9.01")
+    assert floor.place("differs", "9.01", contract="digit_match", digit=3).order.status == "open"
+
+
+def test_every_move_counts_where_there_is_a_barrier(floor: Desk) -> None:
+    for seen in ("99.80", "100.20"):
+        found = refused(floor, "higher_lower", "up", barrier="+0.10", price=seen, max_slippage="0.10")
+        assert found.code == "price_moved"
+    assert floor.place("up", price="100.20", max_slippage="0.10").order.status == "open"
+    assert not Order.objects.exclude(contract="rise_fall").exists()
+
+
+def test_one_wrong_price_does_not_make_everything_dear(db: None, make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk()
+    for number in range(300):  # a hundredth of a percent up and down, and once two percent
+        price = "100.01" if number % 2 else "100.00"
+        desk.market.tick("102.00" if number == 150 else price, desk.clock.move(5))
+    estimate_volatility()
+    found = VolatilityEstimate.objects.get()
+    assert found.per_sqrt_second == pytest.approx(0.0001 / 5**0.5, rel=0.05)
 
 
 # --- volatility ---------------------------------------------------------------------------------------
@@ -470,3 +531,13 @@ def test_a_simulation_is_known_before_its_first_tick(db: None, make_desk: Callab
     desk = make_desk(instrument={"simulated_volatility": D("1.0"), "simulated_interval_ms": 500})
     assert estimate_volatility() == 0
     assert estimate_volatility(simulated=[desk.market.instrument.pk]) == 1
+
+
+def test_a_simulation_is_priced_by_what_it_is_made_of(db: None, make_desk: Callable[..., Desk]) -> None:
+    """Whoever knows the published figure would buy wherever an estimate is off."""
+    desk = make_desk(instrument={"simulated_volatility": D("1.0"), "simulated_interval_ms": 500})
+    for number in range(60):
+        desk.market.tick("101.00" if number % 2 else "100.00", desk.clock.move(5))
+    simulate(desk)
+    assert estimate_volatility() == 1
+    assert VolatilityEstimate.objects.get().samples == 0

@@ -79,10 +79,11 @@ def test_no_customer_counts_for_more_than_a_tenth() -> None:
     others = [Ended(number, D(10), number % 2 == 0) for number in range(20)]
     whale = [Ended(99, D(1000), True) for _ in range(20)]
     found = recalculated(policy(), others + whale, NONE_OPEN, None)
-    # Effective: 20 others at 10/505 each, the whale 4 of 40 at most: 4.198 won of 4.396, and 20 at even odds.
-    assert found.effective_orders == D("4.39603960")
-    assert found.probability == D("0.58198052")
-    assert f"{found.rate:.2f}" == "0.63"
+    # Of the others 20 × 10/505 = 0.39604, half of it won; the whale a tenth of all, 0.04400: 0.24202 won of
+    # 0.44004, and 20 at even odds.
+    assert found.effective_orders == D("0.44004400")
+    assert found.probability == D("0.50107643")
+    assert f"{found.rate:.2f}" == "0.89"
 
 
 def test_stakes_weigh() -> None:

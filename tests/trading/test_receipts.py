@@ -153,6 +153,13 @@ def test_won_with_a_delayed_entry(
     delayed: Desk, contract: str, wins: str, loses: str, asked: dict[str, Any], prices: tuple[str, ...]
 ) -> None:
     every = 1 if len(prices) == 5 or "duration_ticks" in asked else 5 / len(prices)
+    # Where the entry comes later, barriers are distances from it: here always from 100.
+    asked = {
+        name: f"{Decimal(value) - 100:+.2f}"
+        if name in ("barrier", "low", "high") and value[0] not in "+-"
+        else value
+        for name, value in asked.items()
+    }
     placed = delayed.place(
         wins, contract=contract, **{"duration_seconds": None if "duration_ticks" in asked else 6, **asked}
     )

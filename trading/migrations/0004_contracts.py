@@ -270,7 +270,7 @@ class Migration(migrations.Migration):
             model_name="order",
             index=models.Index(
                 condition=models.Q(("due_seq__isnull", False), ("parked_at", None), ("status", "open")),
-                fields=["instrument", "shard", "due_seq"],
+                fields=["instrument", "due_seq"],
                 name="order_counted",
             ),
         ),

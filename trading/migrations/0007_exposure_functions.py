@@ -172,6 +172,7 @@ END $$;
 
 # What is open when this is installed counts from its first moment.
 OPEN = """
+LOCK TABLE trading_order IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO trading_exposure (book_id, instrument_id, side, open_orders, stakes, profit)
 SELECT a.book_id, o.instrument_id, o.side, count(*), sum(o.stake), sum(trunc(o.stake * o.payout_rate, b.scale))
 FROM trading_order o JOIN ledger_account a ON a.id = o.account_id JOIN ledger_book b ON b.id = a.book_id

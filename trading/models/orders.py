@@ -219,7 +219,7 @@ class Order(models.Model):
                 condition=Q(status="open", entry_seq=None, parked_at=None),
             ),
             models.Index(
-                fields=["instrument", "shard", "due_seq"],
+                fields=["instrument", "due_seq"],
                 name="order_counted",
                 condition=Q(status="open", due_seq__isnull=False, parked_at=None),
             ),

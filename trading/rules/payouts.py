@@ -84,12 +84,25 @@ def _effective(ended: Sequence[Ended]) -> tuple[Decimal, Decimal]:
     weights: defaultdict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
     for order in ended:
         weights[order.customer][order.is_won] += order.stake / mean
-    most = Decimal(len(ended)) / LEAST_CUSTOMERS
+    most = _tenth([lost + won for lost, won in weights.values()])
     won = lost = Decimal(0)
     for lost_by, won_by in weights.values():
         share = min(Decimal(1), most / (lost_by + won_by))
         won, lost = won + won_by * share, lost + lost_by * share
     return won, lost
+
+
+def _tenth(weights: Sequence[Decimal]) -> Decimal:
+    """Return the cap that is a tenth of the sum of what it leaves of each; of ten weights at least."""
+    rest = sum(weights, Decimal(0))
+    most = rest
+    for capped, weight in enumerate(sorted(weights, reverse=True)[:LEAST_CUSTOMERS]):
+        # With so many at the cap m and the others at `rest` in all: m = (rest + capped · m) / 10.
+        most = rest / (LEAST_CUSTOMERS - capped)
+        if weight <= most:
+            break
+        rest -= weight
+    return most
 
 
 def _skew(weight: Decimal, open_stakes: tuple[Decimal, Decimal]) -> Decimal:

@@ -17,6 +17,8 @@ _PHI = NormalDist().cdf
 # -ζ(1/2) / √(2π), from the overshoot of a random walk over a barrier.
 BARRIER_SHIFT = 0.5826
 RATE_STEP = Decimal("0.0001")
+# Beyond so many widths a walk is sure to have left: exp(-π²/2 · 25) is nothing.
+WIDEST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def stays(low: float, high: float, deviation: float, step: float) -> float:
     shift = BARRIER_SHIFT * step
     low, high = low - shift, high + shift
     width, drift = high - low, -(deviation**2) / 2
+    if deviation > WIDEST * width:
+        return 0.0
     total = 0.0
     # With the drift μ an image at c weighs exp(μ c / σ²) = exp(-c / 2), and its mean moves by the drift too.
     for number in range(-(most := ceil(8 * deviation / width) + 1), most + 1):

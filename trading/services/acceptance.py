@@ -166,7 +166,9 @@ def price_is_as_seen(draft: Draft) -> None:
     if asked.price is None or asked.max_slippage is None:
         return
     price = _decimal("price", asked.price)
-    if slipped(asked.side, price, found.last_price, _decimal("max_slippage", asked.max_slippage)):
+    # With a barrier no side is simply better off with a lower price: every move counts.
+    side = "" if KINDS[asked.contract].takes else asked.side
+    if slipped(side, price, found.last_price, _decimal("max_slippage", asked.max_slippage)):
         now = f"{found.last_price:.{found.price_decimals}f}"
         raise errors.PriceMoved(
             f"You saw {asked.price}; the price is now {now}.",
@@ -247,7 +249,9 @@ def exposure_allows(draft: Draft) -> None:
         if limit.used + draft.profit > limit.most:
             raise too_exposed(draft, limit.most - limit.used)
         if limit.is_exact:
-            draft.most_profit = min(limit.most, draft.most_profit or limit.most)
+            draft.most_profit = (
+                limit.most if draft.most_profit is None else min(limit.most, draft.most_profit)
+            )
 
 
 def too_exposed(draft: Draft, room: Decimal) -> errors.ExposureLimit:

@@ -118,6 +118,8 @@ def _within_reach(command: PlaceOrder) -> None:
         raise errors.NoSuchAccount(f"You have no account {command.account}.")
     if "\x00" in command.symbol:
         raise UnknownInstrument("There is no such instrument.")
+    if "\x00" in command.side:
+        raise Invalid("There is no such side.", errors={"side": ["No contract has it."]})
     if command.duration_seconds is not None and abs(command.duration_seconds) > LONGEST_SECONDS:
         said = [f"At most {LONGEST_SECONDS} s."]
         raise Invalid("duration_seconds is out of any range.", errors={"duration_seconds": said})

@@ -9,14 +9,23 @@ from config.core.errors import DomainError, Invalid, Unauthenticated
 from trading.services.acceptance import (
     RULES,
     account_trades_instrument,
+    duration_is_offered,
     instrument_is_offered,
+    payout_is_as_seen,
     price_is_fresh,
+    stake_is_allowed,
 )
 from trading.services.drafts import Draft, PlaceOrder
 from trading.services.placement import draft_of, read_placement, require_well_formed
 
 # Without what these make sure of, the rules after them have nothing to look at.
-FUNDAMENTAL = (account_trades_instrument, instrument_is_offered, price_is_fresh)
+FUNDAMENTAL = (
+    account_trades_instrument,
+    instrument_is_offered,
+    duration_is_offered,
+    stake_is_allowed,
+    price_is_fresh,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ def preview_order(*, customer_id: int, command: PlaceOrder) -> Preview:
             if found.account_id is None or found.instrument_id is None:
                 raise
             refusals.append(refusal)
-            if rule in FUNDAMENTAL:
+            if rule in FUNDAMENTAL or (rule is payout_is_as_seen and draft.payout_rate == 0):
                 break
     return _preview(draft, refusals)
 

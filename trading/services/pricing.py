@@ -1,7 +1,7 @@
 """What a contract takes, and what it pays: barriers read, probabilities asked, bounds kept."""
 
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from config.core import money
 from config.core.errors import Invalid
@@ -9,6 +9,8 @@ from trading import errors
 from trading.rules import KINDS, Kind, Question, Volatility, payout_rate, probabilities
 from trading.services.drafts import Draft, PlaceOrder
 
+# Profits are rounded down to the smallest unit: below so many that takes a visible share.
+LEAST_PROFIT_UNITS = Decimal(50)
 PARAMETERS = ("barrier", "low", "high", "digit")
 # An older estimate would price tomorrow's market with yesterday's.
 LEAST_PROBABILITY = 1e-6
@@ -43,6 +45,10 @@ def read_levels(draft: Draft) -> None:
             errors={name: ["With a sign like the other, or both without."] for name in sorted(texts)},
         )
     draft.is_relative = bool(signed)
+    if texts and not signed and draft.found.entry_policy == "delayed":
+        # The entry comes later than the price this is priced at: who sees a move first would bet on it.
+        said = "On this instrument a barrier is a distance from the entry: write it with a sign, + or -."
+        raise Invalid(said, errors={name: ["With a sign, + or -."] for name in sorted(texts)})
     for name, text in texts.items():
         try:
             level = money.parse(text[1:] if signed else text, decimals)
@@ -79,10 +85,14 @@ def priced_rate(draft: Draft) -> Decimal:
             min_payout_rate=f"{low.normalize():f}",
             max_payout_rate=f"{high.normalize():f}",
         )
-    if money.profit(draft.stake, rate, found.scale) == 0:
+    least = LEAST_PROFIT_UNITS * money.unit(found.scale)
+    if money.profit(draft.stake, rate, found.scale) < least:
+        needed = (least / rate).quantize(money.unit(found.scale), rounding=ROUND_CEILING)
         raise errors.StakeOutOfRange(
-            f"{draft.stake} {found.currency} at {rate.normalize():f} wins less than the smallest amount.",
+            f"A stake of {draft.stake} {found.currency} at {rate.normalize():f} wins too little to be "
+            f"rounded fairly; at least {needed} is needed.",
             stake=str(draft.stake),
+            min_stake=str(needed),
             payout_rate=f"{rate.normalize():f}",
         )
     return rate

@@ -14,7 +14,7 @@ from config.core.faults import faultpoint
 from config.core.ids import derived_id
 from config.core.outbox import customer_topic, write_facts
 from payments.ledger.services import NewTransfer, post_rows
-from quotes.models import Instrument, VoidedTick, Watermark
+from quotes.models import Gap, Instrument, VoidedTick, Watermark
 from quotes.rules import is_open
 from quotes.selectors import calendars_of
 from quotes.services import history_lock
@@ -117,6 +117,11 @@ def _offer(due: Due, now: datetime) -> Offer:
         raise errors.SaleNotOffered("The order has no entry yet. Try again in a moment.")
     _not_too_near(due, entry, now, timedelta(seconds=terms.sell_cutoff_seconds))
     tick, volatility, estimate = _market(due, now)
+    parted = Gap.objects.filter(instrument=due.instrument, reason=Gap.Reason.SOURCE_CHANGED)
+    if parted.filter(starts_at__gte=entry.at, starts_at__lt=now).exists():
+        raise errors.SaleNotOffered(
+            "The source of the prices has changed since the entry. The stake will come back."
+        )
     approved = VoidedTick.objects.filter(instrument=due.instrument, state=VoidedTick.State.APPROVED)
     if approved.filter(seq__in=(entry.seq, tick.seq)).exists():
         raise errors.SaleNotOffered("A price it would rest on was voided. The order goes on to its end.")
@@ -172,6 +177,8 @@ def _market(due: Due, now: datetime) -> tuple[Price, Volatility, int]:
     limit = timedelta(milliseconds=instrument.max_quote_age_ms)
     if mark.last_at is None or mark.last_price is None or now - min(mark.last_at, mark.at) > limit:
         raise errors.PriceStale(f"{due.symbol} has no fresh price. Try again when it moves.")
+    if mark.source_lag_ms is not None and mark.source_lag_ms > instrument.max_source_lag_ms:
+        raise errors.PriceStale(f"The source of {due.symbol} lags behind. Try again in a moment.")
     estimate = VolatilityEstimate.objects.filter(instrument=instrument).order_by("-id").first()
     if estimate is None or now - estimate.at > OLDEST_VOLATILITY:
         raise errors.SaleNotOffered(f"{due.symbol} has moved too little lately for a price. Try again soon.")

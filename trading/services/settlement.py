@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from django.db import connection, transaction
 from django.db.utils import InterfaceError, OperationalError
+from psycopg.errors import QueryCanceled
 
 from config.core import audit, clock, facts
 from config.core.errors import Broken
@@ -85,13 +86,17 @@ def _settle_some(claim: Claim) -> int:
     """Close one batch and return its size; an order that cannot be closed is parked, the others go on."""
     try:
         return settle_batch(claim)
-    except OPERATIONAL:
-        raise
-    except Exception as failure:  # one bad row must not stop the others
+    except Exception as failure:  # one bad row, or one that takes too long, must not stop the others
+        if isinstance(failure, OPERATIONAL) and not _took_too_long(failure):
+            raise
         log.exception("settlement batch failed, going on one by one", error=str(failure))
     with transaction.atomic():
         ids = [due.id for due in claim()]
     return _one_by_one(ids, lambda order_id: settle_batch(partial(claim, only=order_id)))
+
+
+def _took_too_long(failure: Exception) -> bool:
+    return isinstance(failure.__cause__, QueryCanceled)
 
 
 @transaction.atomic

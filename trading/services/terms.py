@@ -13,8 +13,7 @@ from quotes.models import Instrument
 from trading import errors
 from trading.models import RATE, BookTerms, PayoutRate, Terms
 from trading.services.payouts import apply_rate, lock_rates
-
-LEAST_PROFIT_UNITS = Decimal(50)
+from trading.services.pricing import LEAST_PROFIT_UNITS
 
 
 @transaction.atomic

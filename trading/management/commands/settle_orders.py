@@ -41,10 +41,10 @@ class Command(WorkerCommand):
         Barriers are compared with the ticks since the last step but one, and OVERLAP more: an order may
         become visible, or get its entry, a little after the tick that decides it. The first looks at all.
         """
-        before, last = self._begun
-        self._begun = (last, clock.now())
+        (before, last), begun = self._begun, clock.now()
         since = None if before is None else before - OVERLAP
         closed = services.settle_due(first_shard=self.first_shard, since=since)
+        self._begun = (last, begun)  # a step that failed is looked at again
         if closed:
             CLOSED.inc(closed)
         entered = services.enter_pending()

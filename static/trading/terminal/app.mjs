@@ -134,6 +134,12 @@ function tellResult(order) {
       title: words.say.refunded(order, stake),
       text: words.say.stakeBack(words.refundReason(order)),
     },
+    sold: {
+      tone: "plain",
+      mark: "sold",
+      title: words.say.sold(order, format(order.payout ?? order.stake, currency)),
+      text: words.say.soldText(stake, amount),
+    },
   }[order.status];
   if (!told) return;
   toast(told);

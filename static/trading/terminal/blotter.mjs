@@ -1,35 +1,37 @@
 // Open orders with their countdown, closed ones with both prices, and the statement.
 
 import { rows } from "./api.mjs";
+import { toast } from "./chrome.mjs";
 import { counter, parseInstant } from "./clock.mjs";
 import { tickProgress } from "./contracts.mjs";
 import { $, h, icon, reconcile, say } from "./dom.mjs";
 import { format } from "./money.mjs";
-import { result } from "./rules.mjs";
+import { fillOutcome } from "./outcome.mjs";
+import { fillSale, makeSale } from "./salecell.mjs";
+import { Sales } from "./sales.mjs";
 import { closedOrders } from "./store.mjs";
 import * as words from "./strings.mjs";
 
 const PAGE = 30;
-const RESULT_ICONS = {
-  won: "won",
-  ahead: "up",
-  lost: "lost",
-  behind: "down",
-  refunded: "refund",
-  level: "pause",
-  waiting: "clock",
-  settling: "clock",
-  unknown: "clock",
-  sold: "won",
-};
 
 export class Blotter {
   #desk;
   #tab = "open";
   #pages = new Map();
+  #seen = new Set();
+  #sales;
+  #watch;
+  #money = (order, text, options) =>
+    format(text, this.#desk.state.accounts[order.account]?.currency ?? "", options);
 
   constructor(desk) {
     this.#desk = desk;
+    this.#sales = new Sales(desk, {
+      seen: this.#seen,
+      onChange: () => this.#drawOpen(),
+      onRefused: tellRefusal,
+    });
+    this.#watch = new IntersectionObserver((changes) => this.#noteSeen(changes));
     const tabs = [...document.querySelectorAll("[role=tab]")];
     for (const tab of tabs) tab.addEventListener("click", () => this.open(tab.dataset.tab));
     tabs[0].parentElement.addEventListener("keydown", (event) => moveBetween(tabs, event));
@@ -120,11 +122,32 @@ export class Blotter {
       $("open-rows"),
       orders,
       ({ id }) => id,
-      () => row(OPEN),
+      () => this.#makeOpen(),
       (tr, order) => this.#fillOpen(tr, order),
     );
+    const isSellable = orders.some((order) => this.#sales.of(order).state !== "never");
+    $("panel-open").toggleAttribute("data-sells", isSellable);
     note("open", orders.length ? null : [words.say.noOpen, words.say.noOpenHint]);
     this.#drawStrip(orders);
+  }
+
+  #makeOpen() {
+    const tr = row(OPEN);
+    makeSale(tr.lastChild, {
+      onSell: () => this.#sales.sell(this.#desk.state.orders[tr.dataset.key]),
+      onAimed: (isAimed) => this.#sales.aim(isAimed ? tr.dataset.key : null),
+    });
+    this.#watch.observe(tr);
+    return tr;
+  }
+
+  // Prices are asked for what is on the screen: not behind a tab, in a closed sheet or scrolled away.
+  #noteSeen(changes) {
+    for (const { target, isIntersecting } of changes) {
+      if (isIntersecting) this.#seen.add(target.dataset.key);
+      else this.#seen.delete(target.dataset.key);
+      if (!target.isConnected) this.#watch.unobserve(target);
+    }
   }
 
   #fillOpen(tr, order) {
@@ -142,7 +165,8 @@ export class Blotter {
     say(ends.firstChild, text);
     ends.title = words.utc(order.expires_at);
     ends.lastChild.firstChild.style.transform = `scaleX(${Math.max(0, Math.min(1, share))})`;
-    this.#fillResult(tr.children[5], order, lean);
+    fillOutcome(tr.children[5], order, lean, this.#money);
+    fillSale(tr.children[6], order, this.#sales.of(order), this.#money);
   }
 
   /** How much of an order is left, in words and as a share: of its ticks, or of its time. */
@@ -174,7 +198,7 @@ export class Blotter {
     const [count, outcome, time] = strip.children;
     say(count, first ? words.say.stripOpen(orders.length) : words.say.stripNone);
     if (!first) return;
-    this.#fillResult(outcome, first, this.#desk.standing(first));
+    fillOutcome(outcome, first, this.#desk.standing(first), this.#money);
     say(time, this.#left(first).text);
   }
 
@@ -193,7 +217,8 @@ export class Blotter {
         fillPrice(tr.children[2], order.entry, "—");
         fillPrice(tr.children[3], order.exit, "—");
         fillTime(tr.children[4], order.closed_at, this.#desk.clock.now());
-        this.#fillResult(tr.children[5], order, order.status);
+        fillOutcome(tr.children[5], order, order.status, this.#money);
+        fillReceipt(tr.children[6], order);
       },
     );
     this.#paging("history", orders.length, [words.say.noHistory, words.say.noHistoryHint]);
@@ -227,42 +252,13 @@ export class Blotter {
     const failed = page.failed ? [words.say.offline, page.failed.title] : null;
     note(name, page.failed && !count ? failed : count || page.loading || !page.started ? null : empty);
   }
-
-  #money(order, text, options) {
-    return format(text, this.#desk.state.accounts[order.account]?.currency ?? "", options);
-  }
-
-  // Arrow or mark, amount and word together: the colour is never the only sign.
-  #fillResult(cell, order, lean) {
-    if (cell.dataset.lean !== lean) {
-      cell.dataset.lean = lean;
-      cell.replaceChildren(h("span", { class: "outcome" }, icon(RESULT_ICONS[lean]), h("b"), h("small")));
-    }
-    const [, amount, word] = cell.firstChild.children;
-    const isStake = ["refunded", "level", "waiting", "settling", "unknown"].includes(lean);
-    say(
-      amount,
-      isStake
-        ? this.#money(order, order.stake)
-        : this.#money(order, result(order, lean), { sign: true }),
-    );
-    say(word, outcomeWord(order, lean));
-  }
 }
 
-function outcomeWord(order, lean) {
-  if (lean === "refunded") return words.say.stakeBack(words.refundReason(order));
-  return {
-    won: "Won",
-    lost: "Lost",
-    sold: "Sold",
-    ahead: "ahead",
-    behind: "behind",
-    level: "level",
-    waiting: "waiting",
-    settling: "settling",
-    unknown: "open",
-  }[lean];
+function tellRefusal(order, problem) {
+  const told = problem.isPassing
+    ? { title: words.say.saleStillUnsure, text: words.say.saleStillUnsureText }
+    : { title: problem.title || words.say.offline, text: problem.detail };
+  toast({ tone: "plain", mark: "warning", ...told });
 }
 
 const c = words.say.headers;
@@ -273,6 +269,7 @@ const OPEN = [
   ["now", c.now],
   ["ends", c.ends],
   ["result", c.result],
+  ["sale", c.sale],
 ];
 const HISTORY = [
   ["order", c.order],
@@ -281,6 +278,7 @@ const HISTORY = [
   ["exit", c.exit],
   ["time", c.time],
   ["result", c.result],
+  ["receipt", c.receipt],
 ];
 const STATEMENT = [
   ["what", c.what],
@@ -338,6 +336,14 @@ function fillPrice(cell, tick, otherwise) {
 function fillTime(cell, iso, now) {
   say(cell, words.moment(parseInstant(iso), now));
   cell.title = words.utc(iso);
+}
+
+function fillReceipt(cell, order) {
+  const address = `/api/v1/orders/${order.id}/receipt`;
+  const label = words.say.receiptOf(order);
+  cell.replaceChildren(
+    h("a", { class: "receipt", href: address, download: true, "aria-label": label }, words.say.receipt),
+  );
 }
 
 function moveBetween(tabs, event) {

@@ -129,14 +129,20 @@ export class Desk extends EventTarget {
     this.changed("accounts", "orders");
   }
 
-  /** Send an order, again with the same client id while its fate is unknown; raises Problem. */
-  async place(order, onUnsure) {
+  /** Send an order; `onUnsure` is told of each lost answer. Raises Problem. */
+  place = (order, onUnsure) => this.#command("/orders", order, onUnsure);
+
+  /** Sell an open order back: `sale` is its client id and the least price; else as `place`. */
+  sell = (id, sale, onUnsure) => this.#command(`/orders/${id}/sell`, sale, onUnsure);
+
+  // Sent again with the same client id while its fate is unknown.
+  async #command(path, body, onUnsure) {
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const placed = await this.api.post("/orders", order);
-        this.dispatch({ type: "order", order: placed });
+        const order = await this.api.post(path, body);
+        this.dispatch({ type: "order", order });
         if (!this.link.isLive) this.refresh();
-        return placed;
+        return order;
       } catch (problem) {
         if (!problem.isPassing) this.refresh(); // refused for what the page did not know yet
         if (!problem.isPassing || attempt >= RESEND_AFTER_MS.length) throw problem;

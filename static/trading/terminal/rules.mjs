@@ -12,6 +12,8 @@ const TICK_PRESETS = [1, 3, 5, 7, 10, 15, 20];
 const STAKE_PRESETS = [1, 5, 10, 25, 50, 100, 250, 500, 1000];
 const CLOCK_CHOICES = 6;
 const QUOTE_AGE_MS = 5000;
+const SELLABLE = ["rise_fall", "higher_lower", "ends_between"];
+const SALE_TOLERANCE = [99n, 100n];
 
 /** Durations a stepper walks through, in seconds, with the instrument's own limits as its ends. */
 export function durationLadder({ min_duration_seconds: min, max_duration_seconds: max }) {
@@ -140,6 +142,26 @@ export function standing(order, instrument, hasReached = false) {
   const refunds = (order.contract ?? "rise_fall") === "rise_fall" && instrument.tie_policy !== "lose";
   if (right === null) return refunds ? "level" : "behind";
   return right === order.side ? "ahead" : "behind";
+}
+
+/** Why an open order cannot be sold now: null, or {state}: "never", "waiting" for its entry, "early" by so many
+ *  milliseconds `left`, "late" when it is too near its end. */
+export function saleObstacle(order, instrument, now) {
+  const isSellable = SELLABLE.includes(order.contract) && !order.duration_ticks;
+  if (!instrument?.offers_sale || !isSellable) return { state: "never" };
+  if (!order.entry) return { state: "waiting" };
+  const cutoff = instrument.sell_cutoff_seconds * 1000;
+  const from = Math.max(parseInstant(order.entry.at), parseInstant(order.accepted_at)) + cutoff;
+  const until = parseInstant(order.expires_at) - cutoff;
+  if (Math.max(from, now) >= until) return { state: "late" };
+  return now < from ? { state: "early", left: from - now } : null;
+}
+
+/** The lowest price to sell at after one was shown: 1% of it less, rounded down. */
+export function leastPrice(price) {
+  const [kept, whole] = SALE_TOLERANCE;
+  const scale = scaleOf(price);
+  return fromMinor((toMinor(price, scale) * kept) / whole, scale);
 }
 
 /** What an order changed for its owner: the profit, the stake lost, nothing for a refund; a decimal string. */

@@ -8,6 +8,7 @@ const TONES = {
   ],
   lost: [[294, 0, 0.18]],
   refunded: [[440, 0, 0.12]],
+  sold: [[440, 0, 0.12]],
 };
 
 let context = null;

@@ -4,9 +4,11 @@ import {
   clockChoices,
   durationLadder,
   durationPresets,
+  leastPrice,
   obstacle,
   prospect,
   result,
+  saleObstacle,
   stakePresets,
   stakeStep,
   standing,
@@ -125,4 +127,41 @@ test("a refund is no profit", () => {
   assert.equal(result({ ...order, status: "won", payout: "18.50" }), "8.50");
   assert.equal(result({ ...order, status: "lost", payout: "0.00" }), "-10.00");
   assert.equal(result({ ...order, status: "sold", payout: "7.25" }), "-2.75");
+});
+
+test("an order can be sold between its entry and its end, where that is offered", () => {
+  const seller = { ...instrument, offers_sale: true, sell_cutoff_seconds: 5 };
+  const at = (seconds) => new Date(NOW + seconds * 1000).toISOString();
+  const running = {
+    contract: "rise_fall",
+    accepted_at: at(0.25),
+    entry: { at: at(-0.4), seq: 7, price: "1.08512" },
+    expires_at: at(60.25),
+  };
+  const after = (seconds, changes) =>
+    saleObstacle({ ...running, ...changes }, seller, NOW + seconds * 1000);
+  assert.deepEqual(after(1), { state: "early", left: 4250 });
+  assert.deepEqual(after(5.249), { state: "early", left: 1 });
+  assert.equal(after(5.25), null);
+  assert.equal(after(55.249), null);
+  assert.deepEqual(after(55.25), { state: "late" });
+  assert.deepEqual(after(0, { expires_at: at(10.25) }), { state: "late" });
+  assert.deepEqual(after(9, { entry: { ...running.entry, at: at(6) } }), { state: "early", left: 2000 });
+  assert.deepEqual(after(20, { entry: null }), { state: "waiting" });
+  assert.equal(after(20, { contract: "higher_lower" }), null);
+  assert.equal(after(20, { contract: "ends_between" }), null);
+  for (const contract of ["touch", "stays_between", "digit_match", "asian"])
+    assert.deepEqual(after(20, { contract }), { state: "never" });
+  assert.deepEqual(after(20, { duration_ticks: 5 }), { state: "never" });
+  const keeper = { ...seller, offers_sale: false };
+  assert.deepEqual(saleObstacle(running, keeper, NOW + 20_000), { state: "never" });
+  assert.deepEqual(saleObstacle(running, undefined, NOW + 20_000), { state: "never" });
+});
+
+test("the least price is one percent below the one shown, rounded down", () => {
+  assert.equal(leastPrice("10.00"), "9.90");
+  assert.equal(leastPrice("9.85"), "9.75");
+  assert.equal(leastPrice("0.01"), "0.00");
+  assert.equal(leastPrice("0.00012345"), "0.00012221");
+  assert.equal(leastPrice("1500"), "1485");
 });

@@ -140,7 +140,7 @@ def test_a_refused_side_cannot_be_bought_and_says_why(visitor: Visitor) -> None:
     page.get_by_role("radio", name="9", exact=True).click()
     expect(page.locator("#buy-down")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#buy-up")).to_be_disabled()
-    expect(page.locator("#buy-up")).to_contain_text("The barriers are out of range")
+    expect(page.locator("#buy-up")).to_contain_text("Too certain or too unlikely to be offered")
     expect(page.locator("#verdict-text")).to_contain_text("Over: This almost never happens")
     page.keyboard.press("Escape")
     page.locator("#price").click()

@@ -48,17 +48,18 @@ def ids():
 
 
 @pytest.mark.parametrize(
-    ("book", "source", "destination", "wall"),
+    ("book", "source", "destination", "walls"),
     [
-        ("one", "escrow", "foreign", "transfer_destination_in_book"),
-        ("two", "escrow", "foreign", "transfer_source_in_book"),
-        ("two", "escrow", "house", "transfer_source_in_book"),
+        ("one", "escrow", "foreign", {"transfer_destination_in_book"}),
+        ("two", "escrow", "foreign", {"transfer_source_in_book"}),
+        # Both stand in the way, and which is met first depends on the numbers their triggers happen to have.
+        ("two", "escrow", "house", {"transfer_source_in_book", "transfer_destination_in_book"}),
     ],
 )
-def test_no_transfer_crosses_books_even_in_raw_sql_of_the_owner(owner, ids, book, source, destination, wall):
+def test_no_transfer_crosses_books_even_in_raw_sql_of_the_owner(owner, ids, book, source, destination, walls):
     with pytest.raises(errors.ForeignKeyViolation) as refused:
         owner.execute(INSERT, [ids[book], ids[source], ids[destination], 1])
-    assert refused.value.diag.constraint_name == wall
+    assert refused.value.diag.constraint_name in walls
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "NaN"])

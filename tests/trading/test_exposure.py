@@ -15,7 +15,8 @@ from config.core.models import AuditEntry
 from kyc.models import Jurisdiction
 from payments.ledger.checks import check_ledger
 from payments.ledger.models import Account
-from tests.market import funded_account, person, trading_book
+from quotes.services import open_days
+from tests.market import NOON, funded_account, person, trading_book
 from tests.trading.conftest import Desk
 from tests.trading.test_contract_orders import moves, simulate, ticks
 from trading.checks import exposure_is_that_of_open_orders
@@ -82,6 +83,7 @@ def test_books_are_counted_apart(desk: Desk) -> None:
 
 @pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 def test_the_check_names_what_does_not_add_up(make_desk: Callable[..., Desk]) -> None:
+    open_days([NOON.date()])
     desk = make_desk()
     desk.place("up", "10.00")
     assert list(exposure_is_that_of_open_orders()) == []
@@ -202,6 +204,7 @@ def test_a_limit_that_makes_no_sense(desk: Desk, given: dict[str, Any]) -> None:
 @pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 def test_with_room_for_k_exactly_k_are_taken(make_desk: Callable[..., Desk]) -> None:
     """Forty customers at once, on a side with room for seven."""
+    open_days([NOON.date()])
     desk = make_desk()
     book = desk.account.book
     limit(desk, "59.50", instrument=desk.market.instrument, side="up")
@@ -334,6 +337,7 @@ def test_the_newest_limits_are_in_force(real: Desk) -> None:
 
 @pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 def test_a_daily_loss_holds_on_two_accounts_at_once(make_desk: Callable[..., Desk]) -> None:
+    open_days([NOON.date()])
     Jurisdiction.objects.update_or_create(
         country="AE", defaults={"allows_real": True, "licence_reference": "TEST"}
     )

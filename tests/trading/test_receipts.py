@@ -799,6 +799,7 @@ def archived(transactional_db: None, tmp_path: Path, settings: Any) -> Iterator[
 def test_once_its_day_is_sealed_it_names_the_root(
     archived: Path, make_desk: MakeDesk, tmp_path: Path
 ) -> None:
+    open_days([NOON.date()])
     desk = opened(make_desk(**TERMS))
     orders = [
         closed(desk, "rise_fall", "up", "101.00", "100.50", every=2.5),

@@ -12,7 +12,7 @@ from django.db import connections
 
 from config.core.errors import DomainError
 from quotes.models import EvidenceTick, Gap, Tick
-from quotes.services import record_gap
+from quotes.services import open_days, record_gap
 from quotes.services.partitions import keep_evidence
 from tests.market import NOON
 from tests.trading.conftest import Desk
@@ -29,6 +29,7 @@ DAY = NOON.date()
 @pytest.fixture(params=["latest_tick", "delayed"])
 def lived(request: pytest.FixtureRequest, make_desk: Callable[..., Desk]) -> Desk:
     """A few minutes of random orders of every contract on a restless market."""
+    open_days([DAY])
     desk = make_desk(
         contracts=list(KINDS), max_duration_ticks=20, entry_policy=request.param, offers_sale=True
     )
@@ -126,6 +127,7 @@ def test_a_day_that_is_archived_and_not_yet_dropped(lived: Desk) -> None:
 
 
 def test_a_day_without_orders(make_desk: Callable[..., Desk]) -> None:
+    open_days([DAY])
     make_desk()
     report = resettle(DAY + timedelta(days=1))
     assert (report.orders, report.differences) == (0, [])

@@ -14,8 +14,8 @@ from config.core.models import Fact
 from payments.ledger.checks import check_ledger
 from payments.ledger.models import Transfer
 from quotes.models import Gap, VoidedTick
-from quotes.services import record_gap
-from tests.market import person
+from quotes.services import open_days, record_gap
+from tests.market import NOON, person
 from tests.trading.conftest import Desk
 from tests.trading.test_contract_orders import moves, ticks
 from trading.models import Order, VolatilityEstimate
@@ -260,6 +260,7 @@ def test_a_closed_order_is_not_sold(floor: Desk) -> None:
 @pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 def test_either_sold_or_settled(make_desk: Callable[..., Desk]) -> None:
     """Sellers and settlers meet on the same orders, at an instant at which both may have them."""
+    open_days([NOON.date()])
     desk = make_desk(**TERMS, sell_cutoff_seconds=0)
     moves(desk)
     orders = [desk.order(desk.place("up", "10.00", duration_seconds=60)) for _ in range(40)]

@@ -46,7 +46,7 @@ def read_levels(draft: Draft) -> None:
         )
     draft.is_relative = bool(signed)
     if texts and not signed and draft.found.entry_policy == "delayed":
-        # The entry comes later than the price this is priced at: who sees a move first would bet on it.
+        # The entry comes later than the price this is priced at: who sees a move first would buy on it.
         said = "On this instrument a barrier is a distance from the entry: write it with a sign, + or -."
         raise Invalid(said, errors={name: ["With a sign, + or -."] for name in sorted(texts)})
     for name, text in texts.items():

@@ -153,6 +153,7 @@ def test_a_refused_side_cannot_be_bought_and_says_why(visitor: Visitor) -> None:
     assert Order.objects.count() == 0
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_a_changed_payout_is_refused_in_the_servers_words(visitor: Visitor) -> None:
     page = visitor.page
     choose(page, "Digit even / odd")
@@ -172,6 +173,7 @@ def test_a_changed_payout_is_refused_in_the_servers_words(visitor: Visitor) -> N
     assert Order.objects.count() == 0
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_previews_are_asked_for_sparingly(visitor: Visitor) -> None:
     page = visitor.page
     choose(page, "Stays between")
@@ -189,6 +191,7 @@ def test_previews_are_asked_for_sparingly(visitor: Visitor) -> None:
     assert low < 0 < high
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_barriers_on_a_phone(chromium: Browser, live_platform: Roles) -> None:
     visitor = Visitor(
         chromium, live_platform.url, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True

@@ -119,6 +119,7 @@ def test_a_worse_price_than_the_one_shown_is_refused_with_both_numbers(visitor: 
     assert Order.objects.get().status == "sold"
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_a_lost_answer_and_a_hurried_finger_sell_once(visitor: Visitor) -> None:
     page = visitor.page
     sent: list[dict[str, str]] = []
@@ -147,6 +148,7 @@ def test_a_lost_answer_and_a_hurried_finger_sell_once(visitor: Visitor) -> None:
     expect(page.locator(".toast")).to_have_count(1)
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_prices_are_asked_for_only_where_they_are_seen(visitor: Visitor) -> None:
     page = visitor.page
     asked: list[str] = []
@@ -166,6 +168,7 @@ def test_prices_are_asked_for_only_where_they_are_seen(visitor: Visitor) -> None
     assert asked == []
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_an_order_that_is_never_bought_back_has_no_button(visitor: Visitor) -> None:
     page = visitor.page
     page.get_by_role("button", name="Ticks", exact=True).click()
@@ -177,6 +180,7 @@ def test_an_order_that_is_never_bought_back_has_no_button(visitor: Visitor) -> N
     expect(page.locator(".c-sale:visible")).to_have_count(0)
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_selling_on_a_phone(chromium: Browser, live_platform: Roles) -> None:
     visitor = visit(chromium, live_platform, **PHONE)
     page = visitor.page

@@ -215,8 +215,8 @@ class Drill:
         self.feed.flush()
         mark = Watermark.objects.get(instrument=market.instrument)
         settled = Order.objects.filter(instrument=market.instrument, expires_at__lt=mark.at)
-        settled = settled.exclude(status=Order.Status.OPEN).order_by("-expires_at")
-        # Where it would hurt most: at the very instant at which the last settled order expired.
+        settled = settled.filter(status__in=(Order.Status.WON, Order.Status.LOST)).order_by("-expires_at")
+        # Where it would hurt most: at the very instant at which the last decided order expired.
         hurts = settled.values_list("expires_at", flat=True).first()
         late = hurts or mark.at - timedelta(microseconds=self.chance.randint(1, 3_000_000))
         stretch = Stretch(mark.at, [(late, market.price + 7)], SOURCE, 0)

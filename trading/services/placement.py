@@ -177,27 +177,23 @@ def _write_placement(
     One call instead of six statements: 0.35 ms less per order, and the plan stays cached under any pooler.
     Being one statement, it needs no BEGIN and COMMIT around it: two round trips and 0.2 ms less.
     """
-    found, asked = draft.found, draft.asked
-    entry = None
-    if draft.entry_after is None and found.last_at is not None:
-        entry = Price(found.last_at, found.last_seq, found.last_price)
-    due_seq, reached_at = None, Reach(None, None)
-    if entry is not None:
-        due_seq = None if asked.duration_ticks is None else entry.seq + asked.duration_ticks
-        if KINDS[asked.contract].watches_path:
-            levels = draft.levels()
-            reached_at = reach_of(levels.get("barrier"), levels.get("low"), levels.get("high"), entry.price)
+    values = _placement_values(draft, customer_id, sha, started)
+    try:
+        answer, open_orders, amount = prepared(_PLACE, values) or ("", 0, None)
+    except DatabaseError as error:
+        cause = error.__cause__
+        if isinstance(cause, psycopg.Error) and cause.sqlstate == TOO_EXPOSED:
+            return "exposure", 0, Decimal(cause.diag.message_detail or 0)
+        raise refusal_of(error) from cause
+    return answer, open_orders, amount or money.ZERO
+
+
+def _placement_values(draft: Draft, customer_id: int, sha: bytes, started: datetime) -> tuple[Any, ...]:
+    """Return what `trading_place` takes, in its order; with it `draft.view` is made."""
+    found, asked, entry = draft.found, draft.asked, _entry(draft)
+    due_seq, reached_at = _bookmarks(draft, entry)
     draft.view = order_view(_row(draft, entry))
-    changed = AccountChanged(
-        account=asked.account,
-        book=found.book_code,
-        kind=found.book_kind,
-        currency=found.currency,
-        balance="",
-        version=0,
-        from_version=0,
-    )
-    values = (
+    return (
         draft.order_id,
         asked.account,
         asked.client_id,
@@ -233,21 +229,47 @@ def _write_placement(
         found.scale,
         customer_topic(customer_id),
         facts.encode(OrderOpened(order=draft.view, account=asked.account, version=0)),
-        facts.encode(changed),
+        facts.encode(_changed(draft)),
         LONGEST_PLACEMENT - (clock.now() - started),
         found.book_id,
         draft.profit,
         draft.most_profit,
         found.max_own_loss,
     )
-    try:
-        answer, open_orders, amount = prepared(_PLACE, values) or ("", 0, None)
-    except DatabaseError as error:
-        cause = error.__cause__
-        if isinstance(cause, psycopg.Error) and cause.sqlstate == TOO_EXPOSED:
-            return "exposure", 0, Decimal(cause.diag.message_detail or 0)
-        raise refusal_of(error) from cause
-    return answer, open_orders, amount or money.ZERO
+
+
+def _entry(draft: Draft) -> Price | None:
+    """Return the latest tick, unless the entry comes later."""
+    found = draft.found
+    if draft.entry_after is not None or found.last_at is None:
+        return None
+    return Price(found.last_at, found.last_seq, found.last_price)
+
+
+def _bookmarks(draft: Draft, entry: Price | None) -> tuple[int | None, Reach]:
+    """Return the tick and the prices at which the settler looks at the order; none before its entry."""
+    asked, nowhere = draft.asked, Reach(None, None)
+    if entry is None:
+        return None, nowhere
+    due_seq = None if asked.duration_ticks is None else entry.seq + asked.duration_ticks
+    if not KINDS[asked.contract].watches_path:
+        return due_seq, nowhere
+    levels = draft.levels()
+    return due_seq, reach_of(levels.get("barrier"), levels.get("low"), levels.get("high"), entry.price)
+
+
+def _changed(draft: Draft) -> AccountChanged:
+    """Return the account's fact; `trading_place` fills in what is known under its lock."""
+    found = draft.found
+    return AccountChanged(
+        account=draft.asked.account,
+        book=found.book_code,
+        kind=found.book_kind,
+        currency=found.currency,
+        balance="",
+        version=0,
+        from_version=0,
+    )
 
 
 def _row(draft: Draft, entry: Price | None) -> OrderRow:

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("ledger", "0003_indexes_only"),
         ("quotes", "0003_sources_and_record"),
-        ("trading", "0005_contract_functions"),
+        ("trading", "0004_contracts"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("ledger", "0003_indexes_only"),
         ("quotes", "0004_voided_ticks"),
-        ("trading", "0007_exposure_functions"),
+        ("trading", "0006_functions"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

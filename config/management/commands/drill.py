@@ -11,7 +11,15 @@ from django.core.management.base import BaseCommand, CommandError
 from config.bench.stage import own_database
 
 # By number and by name; the full dose of each.
-DRILLS = {6: ("feed-faults", 10_000)}
+DRILLS = {
+    1: ("kill-settlers", 100),
+    2: ("kill-database", 30),
+    3: ("kill-web", 100),
+    4: ("connection-storm", 600),
+    6: ("feed-faults", 10_000),
+    7: ("overspend", 1_000),
+    10: ("model", 10_000),
+}
 BY_NAME = {name: (name, dose) for name, dose in DRILLS.values()}
 
 

@@ -1,0 +1,97 @@
+"""What is at stake and what bounds it, in the console."""
+
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget
+
+from config.core.console import ReadOnlyAdmin, ReasonForm, reasoned_action
+from kyc.models import User
+from quotes.models import Instrument
+from trading import services
+from trading.models import (
+    BookTerms,
+    CustomerLimits,
+    Exposure,
+    Order,
+    RiskLimit,
+)
+
+
+class RiskLimitForm(ReasonForm):
+    """Asks what a book's limit covers, how much it is and how long it holds."""
+
+    most = forms.DecimalField(
+        min_value=0,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="What the house may have to pay beyond stakes at once, in the book's currency.",
+    )
+    instrument = forms.ModelChoiceField(Instrument.objects.all(), required=False, help_text="Empty: any.")
+    instrument_class = forms.ChoiceField(
+        choices=[("", "any"), *Instrument.Class.choices],
+        required=False,
+        help_text="Instead of an instrument.",
+    )
+    side = forms.ChoiceField(choices=[("", "any"), *Order.Side.choices], required=False)
+    ends_at = forms.SplitDateTimeField(
+        required=False, widget=UnfoldAdminSplitDateTimeWidget(), help_text="UTC. Empty: until it is lifted."
+    )
+
+
+@admin.register(BookTerms)
+class BookTermsAdmin(ReadOnlyAdmin):
+    list_display = ("book", "all_instruments")
+    actions: ClassVar[Any] = ["limit_risk"]
+    actions_detail: ClassVar[Any] = ["limit_risk"]
+
+    @reasoned_action(
+        description="Limit the risk",
+        effect="Orders that would take the book beyond the limit are refused from now on; open orders stay.",
+        form=RiskLimitForm,
+    )
+    def limit_risk(self, request: HttpRequest, obj: BookTerms, most: Any, reason: str, **covers: Any) -> str:
+        limit = services.set_risk_limit(
+            book=obj.book, most=most, actor=cast(User, request.user), comment=reason, **covers
+        )
+        return f"{obj.book} risks at most {limit.most.normalize():f} there."
+
+
+@admin.register(RiskLimit)
+class RiskLimitAdmin(ReadOnlyAdmin):
+    list_display = (
+        "book",
+        "instrument",
+        "instrument_class",
+        "side",
+        "most",
+        "starts_at",
+        "ends_at",
+        "set_by",
+        "comment",
+    )
+    list_filter = ("book",)
+    list_select_related = ("book", "instrument", "set_by")
+    actions: ClassVar[Any] = ["lift"]
+    actions_detail: ClassVar[Any] = ["lift"]
+
+    @reasoned_action(description="Lift the limit", effect="It ends now, for orders accepted from now on.")
+    def lift(self, request: HttpRequest, obj: RiskLimit, reason: str) -> str:
+        lifted = services.lift_risk_limit(limit=obj, actor=cast(User, request.user), reason=reason)
+        return f"{obj} is lifted." if lifted else f"{obj} had ended already."
+
+
+@admin.register(Exposure)
+class ExposureAdmin(ReadOnlyAdmin):
+    list_display = ("book", "instrument", "side", "open_orders", "stakes", "profit")
+    list_filter = ("book", "instrument")
+    list_select_related = ("book", "instrument")
+
+
+@admin.register(CustomerLimits)
+class CustomerLimitsAdmin(ReadOnlyAdmin):
+    list_display = ("customer", "max_stake", "max_daily_loss", "max_open_orders", "set_at")
+    list_select_related = ("customer",)
+    search_fields = ("=customer__email",)
+    search_help_text = "A customer's e-mail address."

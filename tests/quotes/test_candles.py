@@ -11,9 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from config.core import clock
+from config.core import clock, wire
 from config.core.errors import Invalid
-from quotes import consumers, seconds, selectors, tasks
+from quotes import consumers, rules, seconds, selectors, tasks
+from quotes.errors import UnknownInterval
 from quotes.live import LivePrices
 from quotes.models import Candle, CandleCheck, Instrument, RecordDay
 from quotes.rules import Bar, bucket_start
@@ -78,6 +79,25 @@ def test_seconds_are_made_of_the_ticks_page_by_page(
             pages, end = page + pages, page[0].start
             assert len(page) == size or page[0] == wanted[0]
         assert pages == wanted
+
+
+@pytest.mark.parametrize("frame", sorted(rules.FRAMES))
+def test_a_written_page_is_byte_for_byte_what_its_rows_give(
+    eurusd: Instrument, epoch: int, frame: int
+) -> None:
+    ticks = drawn(2, 400, 30.0)
+    write(epoch, eurusd, ticks, until=ticks[-1][0])
+    for end, limit in ((None, 1000), (at(300), 1000), (None, 3), (at(-5), 10)):
+        page = selectors.candles_page(eurusd, frame, end, limit)
+        written, count, start = selectors.written_candles(eurusd, frame, end, limit)
+        assert written == wire.encode([selectors.candle_row(each, 5) for each in page])
+        assert (count, start) == (len(page), page[0].start if page else None)
+    assert selectors.candles_page(eurusd, frame)[-1].is_forming is True
+
+
+def test_there_is_no_written_page_of_another_frame(eurusd: Instrument) -> None:
+    with pytest.raises(UnknownInterval):
+        selectors.written_candles(eurusd, 7)
 
 
 def test_an_end_inside_a_second_does_not_cut_it(eurusd: Instrument, epoch: int) -> None:

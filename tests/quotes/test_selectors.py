@@ -144,7 +144,7 @@ def test_a_page_of_long_candles_is_made_of_so_many_stored_ones(eurusd: Instrumen
         34,
     ]
     write(epoch, eurusd, [(second, "1.10000") for second in range(0, 600, 60)])
-    with patch.object(selectors, "MOST_STORED", 5), CaptureQueriesContext(connection) as asked:
+    with patch.object(selectors.candles, "MOST_STORED", 5), CaptureQueriesContext(connection) as asked:
         assert len(selectors.candles_page(eurusd, 300, limit=2000)) == 1
     assert "LIMIT 5" in asked.captured_queries[-1]["sql"]
 

@@ -1,7 +1,7 @@
 """What is known of the market: instruments and their hours, ticks, candles, the health of the feed."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
-from psycopg.types.datetime import TimestamptzLoader
 
 from config.core import clock
-from quotes import history, rules, seconds
-from quotes.errors import UnknownInstrument, UnknownInterval
+from quotes import history, rules
+from quotes.errors import UnknownInstrument
 from quotes.lanes import Connection
 from quotes.models import Instrument, MarkUp, Source, Watermark
 
 PAGE = 1_000
-MOST_STORED = 50_000
 
 
 class TickPoint(NamedTuple):
@@ -28,19 +26,6 @@ class TickPoint(NamedTuple):
     at: datetime
     seq: int
     price: Decimal
-
-
-class CandleView(NamedTuple):
-    """A candle of any frame; `is_forming` until the watermark has passed its end."""
-
-    start: datetime
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    ticks: int
-    last_seq: int
-    is_forming: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,124 +226,6 @@ def tick_days() -> list[date]:
             "WHERE h.inhparent = 'quotes_tick'::regclass ORDER BY 1"
         )
         return [datetime.strptime(name, "%Y%m%d").date() for (name,) in cursor.fetchall()]  # noqa: DTZ007
-
-
-# --- Candles ------------------------------------------------------------------------------------------
-STORED_CANDLES = """
-SELECT start, open, high, low, close, ticks, last_seq FROM quotes_candle
-WHERE instrument_id = %(instrument)s AND interval_seconds = %(stored)s AND start < %(end)s
-ORDER BY start DESC LIMIT %(rows)s
-"""
-# The newest limit × n rows hold at least `limit` whole buckets of n, whatever is missing in between.
-DERIVED_CANDLES = f"""
-SELECT date_bin(%(frame)s, start, %(origin)s) AS bucket,
-       (array_agg(open ORDER BY start))[1], max(high), min(low), (array_agg(close ORDER BY start DESC))[1],
-       sum(ticks)::bigint, max(last_seq)
-FROM ({STORED_CANDLES}) stored GROUP BY bucket ORDER BY bucket DESC LIMIT %(limit)s
-"""  # noqa: S608
-
-
-def candles_limit(interval_seconds: int, limit: int) -> int:
-    """Return how many candles a page holds that asks for `limit`: it is made of at most MOST_STORED.
-
-    Of one second, which are made of ticks, it holds at most PAGE.
-    """
-    if interval_seconds == 1:
-        return max(1, min(limit, PAGE))
-    stored = rules.FRAMES.get(interval_seconds, interval_seconds)
-    return max(1, min(limit, MOST_STORED * stored // max(1, interval_seconds)))
-
-
-def candles_page(
-    instrument: Instrument, interval_seconds: int, end: datetime | None = None, limit: int = PAGE
-) -> list[CandleView]:
-    """Return the newest candles that start before `end` (None: all), ascending; raise UnknownInterval.
-
-    The page before ends at the first one's start. Buckets without ticks have no candle. Of a long
-    frame a page is shorter: see `candles_limit`. Seconds of days that have left the database are read from
-    the archive; raises Unavailable when it is away.
-    """
-    stored = rules.FRAMES.get(interval_seconds)
-    if stored is None:
-        raise UnknownInterval(interval=interval_seconds, intervals=sorted(rules.FRAMES))
-    limit = candles_limit(interval_seconds, limit)
-    mark = Watermark.objects.values_list("at", flat=True).get(instrument=instrument)
-    if interval_seconds == 1:
-        rows = _second_rows(instrument, end, limit)
-    else:
-        rows = _candle_rows(instrument.pk, interval_seconds, stored, end, limit)
-    length = timedelta(seconds=interval_seconds)
-    return [CandleView._make((*row, row[0] + length > mark)) for row in reversed(rows)]
-
-
-def _whole(end: datetime | None, interval_seconds: int) -> datetime:
-    """Return the end of the last bucket that starts before `end`: what is read is whole buckets."""
-    if end is None or end >= rules.ENDLESS - timedelta(seconds=interval_seconds):
-        return rules.ENDLESS
-    last = rules.bucket_start(end - timedelta(microseconds=1), interval_seconds)
-    return last + timedelta(seconds=interval_seconds)
-
-
-def _second_rows(instrument: Instrument, end: datetime | None, limit: int) -> Sequence[tuple[Any, ...]]:
-    before = _whole(end, 1)
-    bars = seconds.newest_seconds(instrument.pk, before, limit)
-    # Read after the database: a day that is dropped in between is found in one of both.
-    bars = history.candle_rows(instrument, 1, before, limit, known=bars)[::-1]
-    return [(*bar[:6], bar.last_seq) for bar in bars]
-
-
-def _candle_rows(
-    instrument_id: int, interval_seconds: int, stored: int, end: datetime | None, limit: int
-) -> Sequence[tuple[Any, ...]]:
-    is_stored = stored == interval_seconds
-    parameters: dict[str, Any] = {
-        "instrument": instrument_id,
-        "stored": stored,
-        "end": _whole(end, interval_seconds),
-        "rows": limit * interval_seconds // stored,
-        "frame": timedelta(seconds=interval_seconds),
-        "origin": rules.BEGINNING,
-        "limit": limit,
-    }
-    with connection.cursor() as cursor:
-        # The driver's own loader of instants: a quarter of a page's time less than the framework's.
-        cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-        cursor.execute(
-            STORED_CANDLES if is_stored else DERIVED_CANDLES,
-            parameters,
-        )
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
-
-
-def newest_candle(instrument_id: int, frame: int) -> rules.Bar | None:
-    """Return the newest candle of a live frame as it stands, for a feed that takes over."""
-    if frame == 1:
-        return next(iter(seconds.newest_seconds(instrument_id, rules.ENDLESS, 1)), None)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT start, open, high, low, close, ticks, first_at, first_seq, last_at, last_seq "
-            "FROM quotes_candle WHERE instrument_id = %s AND interval_seconds = %s "
-            "ORDER BY start DESC LIMIT 1",
-            [instrument_id, frame],
-        )
-        row = cursor.fetchone()
-    return None if row is None else rules.Bar(*row)
-
-
-def candle_row(candle: CandleView, decimals: int) -> dict[str, Any]:
-    """Write a candle with the instrument's decimals."""
-    places = f".{decimals}f"
-    return {
-        "start": clock.iso(candle.start),
-        "open": format(candle.open, places),
-        "high": format(candle.high, places),
-        "low": format(candle.low, places),
-        "close": format(candle.close, places),
-        "ticks": candle.ticks,
-        "is_forming": candle.is_forming,
-        "last_seq": candle.last_seq,
-    }
 
 
 # --- The feed -----------------------------------------------------------------------------------------

@@ -1,0 +1,51 @@
+"""Every non-trivial read of the market."""
+
+from quotes.selectors.candles import (
+    CandleView,
+    candle_row,
+    candles_limit,
+    candles_page,
+    newest_candle,
+    written_candles,
+)
+from quotes.selectors.market import (
+    FeedState,
+    InstrumentState,
+    TickPoint,
+    calendars_of,
+    connections,
+    displayed_quote,
+    feed_health,
+    instrument_by_symbol,
+    instruments,
+    listed_instrument,
+    mark_ups,
+    read_schedule,
+    source_of,
+    tick_days,
+    ticks_page,
+)
+
+__all__ = [
+    "CandleView",
+    "FeedState",
+    "InstrumentState",
+    "TickPoint",
+    "calendars_of",
+    "candle_row",
+    "candles_limit",
+    "candles_page",
+    "connections",
+    "displayed_quote",
+    "feed_health",
+    "instrument_by_symbol",
+    "instruments",
+    "listed_instrument",
+    "mark_ups",
+    "newest_candle",
+    "read_schedule",
+    "source_of",
+    "tick_days",
+    "ticks_page",
+    "written_candles",
+]

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
-from django.utils.safestring import mark_safe
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
@@ -19,7 +20,7 @@ from config.core.callers import counted_ip
 from config.core.errors import DomainError, TooLarge
 from config.core.throttle import Limit, take_all
 from trading.receipts.form import LARGEST, NotAReceipt, Receipt
-from trading.receipts.judging import judge
+from trading.receipts.judging import Judged, judge
 
 VERIFYING = Limit("receipt-page", per_second=0.5, burst=20, per="ip")
 # What a form wraps around the largest receipt.
@@ -44,10 +45,9 @@ def landing(request: HttpRequest) -> HttpResponse:
 @login_required
 def terminal(request: HttpRequest) -> HttpResponse:
     """Show the trading terminal; everything live comes from the API and the socket."""
-    imports = modules()
     context: dict[str, Any] = {
-        "import_map": mark_safe(json.dumps({"imports": imports}).translate(_HARMLESS)),  # noqa: S308
-        "modules": imports.values(),
+        "import_map": _import_map(),
+        "modules": modules().values(),
         "bootstrap": {"csrf": get_token(request), "socket_url": settings.SOCKET_URL},
     }
     return render(request, "trading/terminal.html", context)
@@ -60,6 +60,10 @@ def modules() -> dict[str, str]:
         name = f"trading/terminal/{module.name}"
         imports[f"{settings.STATIC_URL}{name}"] = static(name)
     return imports
+
+
+def _import_map() -> SafeString:
+    return mark_safe(json.dumps({"imports": modules()}).translate(_HARMLESS))  # noqa: S308
 
 
 # Exempt until it is known that the body may be read; the form itself is protected.
@@ -89,7 +93,7 @@ def _verified(request: HttpRequest) -> HttpResponse:
         judged = judge(given)
     except NotAReceipt as error:
         return render(request, RECEIPT, {"refusal": f"This is not a receipt. {error}"}, status=422)
-    return render(request, RECEIPT, {"judged": judged, **_shown(judged.receipt)})
+    return render(request, RECEIPT, {"judged": judged, **_shown(judged.receipt), **_drawn(judged)})
 
 
 def _shown(told: Receipt | None) -> dict[str, Any]:
@@ -110,6 +114,8 @@ def _shown(told: Receipt | None) -> dict[str, Any]:
     }
 
 
-@csrf_protect
-def _verifier(request: HttpRequest) -> HttpResponse:
-    return render(request, "trading/receipt.html")
+def _drawn(judged: Judged) -> dict[str, Any]:
+    """Give the page's script what it draws: only of a receipt that nothing speaks against."""
+    if judged.receipt is None or not judged.is_good:
+        return {}
+    return {"picture": msgspec.to_builtins(judged.receipt), "import_map": _import_map()}

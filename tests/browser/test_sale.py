@@ -84,8 +84,9 @@ def test_an_open_order_is_sold_for_the_price_shown(visitor: Visitor) -> None:
     expect(row.locator(".c-result b")).to_have_text(f"{sign}${abs(gain)}")
     expect(row).not_to_contain_text("Won")
     page.wait_for_timeout(1_500)  # the record around its end is complete
+    row.get_by_role("link", name="Receipt").click()
     with page.expect_download() as saved:
-        row.get_by_role("link", name="Receipt").click()
+        page.get_by_role("link", name="Download JSON").click()
     assert saved.value.suggested_filename == f"receipt-{order.pk}.json"
     assert str(order.pk) in Path(saved.value.path()).read_text()
 

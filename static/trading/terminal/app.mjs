@@ -11,6 +11,7 @@ import { $, h, memory, say } from "./dom.mjs";
 import { Draft } from "./draft.mjs";
 import { setUpMarket } from "./market.mjs";
 import { compare, format } from "./money.mjs";
+import { ReceiptView } from "./receiptview.mjs";
 import { result } from "./rules.mjs";
 import { Ticket } from "./ticket.mjs";
 import * as words from "./strings.mjs";
@@ -176,7 +177,8 @@ const ticket = new Ticket(desk, draft, {
   },
 });
 const chart = setUpChart();
-const blotter = new Blotter(desk);
+const receipts = new ReceiptView(desk, bootstrap.csrf);
+const blotter = new Blotter(desk, { onReceipt: (order) => receipts.open(order) });
 const actions = setUpActions(desk, { onTheme: () => chart.instrument && chart.recolour() });
 setUpMarket(desk, { onChosen: closeSheets });
 setUpSubject();

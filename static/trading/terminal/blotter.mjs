@@ -24,7 +24,7 @@ export class Blotter {
   #money = (order, text, options) =>
     format(text, this.#desk.state.accounts[order.account]?.currency ?? "", options);
 
-  constructor(desk) {
+  constructor(desk, { onReceipt }) {
     this.#desk = desk;
     this.#sales = new Sales(desk, {
       seen: this.#seen,
@@ -42,6 +42,7 @@ export class Blotter {
     ]) {
       $(`panel-${name}`).append(...skeleton(name, columns, () => this.#more(name)));
     }
+    $("history-rows").addEventListener("click", (event) => openReceipt(event, desk, onReceipt));
     desk.on("orders", () => this.draw());
     desk.on("accounts", () => this.draw());
     desk.on("price", () => this.#drawOpen());
@@ -342,8 +343,24 @@ function fillReceipt(cell, order) {
   const address = `/api/v1/orders/${order.id}/receipt`;
   const label = words.say.receiptOf(order);
   cell.replaceChildren(
-    h("a", { class: "receipt", href: address, download: true, "aria-label": label }, words.say.receipt),
+    h(
+      "a",
+      { class: "receipt", href: address, "aria-haspopup": "dialog", "aria-label": label },
+      words.say.receipt,
+    ),
   );
+}
+
+// The whole row opens it; the link is for the keyboard, and with a modifier still leads to the file.
+function openReceipt(event, desk, onReceipt) {
+  const tr = event.target.closest("tr");
+  const isModified = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey;
+  const link = tr?.querySelector(".receipt");
+  const isCopying = event.target !== link && !getSelection().isCollapsed;
+  if (!link || isModified || isCopying) return;
+  event.preventDefault();
+  link.focus();
+  onReceipt(desk.state.orders[tr.dataset.key]);
 }
 
 function moveBetween(tabs, event) {

@@ -196,13 +196,13 @@ export function setUpKeys({ ticket, actions }) {
   const buys = ["ArrowUp", "ArrowDown"];
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
-    if (key === "Escape") {
+    const isCovered = document.querySelector("dialog[open], :popover-open");
+    if (key === "Escape" && !isCovered) {
       if (target.matches("input")) target.blur();
       closeSheets();
     }
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (target.matches("input, select, textarea") || document.querySelector("dialog[open], :popover-open"))
-      return;
+    if (isCovered || target.matches("input, select, textarea")) return;
     if (!keys[key] || (event.repeat && buys.includes(key))) return;
     if (buys.includes(key) && target.closest(OWN_ARROWS)) return;
     event.preventDefault();

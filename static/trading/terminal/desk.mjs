@@ -275,16 +275,16 @@ export class Desk extends EventTarget {
 
   #takeInstrument(message) {
     const listed = message.instruments ?? [message.instrument ?? message];
-    for (const { symbol, payout_rate, is_open, opens_at, closes_at, last, offers } of listed) {
+    for (const { symbol, payout_rate, is_open, opens_at, closes_at, last, offers, curbs } of listed) {
       if (!this.instruments.has(symbol)) continue;
       const news = Object.fromEntries(
-        Object.entries({ payout_rate, is_open, opens_at, closes_at, last, offers }).filter(
+        Object.entries({ payout_rate, is_open, opens_at, closes_at, last, offers, curbs }).filter(
           ([, value]) => value !== undefined,
         ),
       );
       this.#keep(symbol, news);
     }
-    if (message.type === "instrument.changed") this.refresh();
+    if (["instrument.changed", "offers.changed"].includes(message.type)) this.refresh();
     this.changed("instruments", "price");
   }
 

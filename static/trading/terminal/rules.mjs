@@ -13,7 +13,8 @@ const STAKE_PRESETS = [1, 5, 10, 25, 50, 100, 250, 500, 1000];
 const CLOCK_CHOICES = 6;
 const QUOTE_AGE_MS = 5000;
 const SELLABLE = ["rise_fall", "higher_lower", "ends_between"];
-const SALE_TOLERANCE = [99n, 100n];
+// Near its strike the value of a one-minute order moves by 7% of itself in half a second: 0.8 / √60 per √s.
+const SALE_TOLERANCE = [90n, 100n];
 
 /** Durations a stepper walks through, in seconds, with the instrument's own limits as its ends. */
 export function durationLadder({ min_duration_seconds: min, max_duration_seconds: max }) {
@@ -109,12 +110,27 @@ export function maxAge(instrument) {
   return (instrument.max_quote_age_ms ?? QUOTE_AGE_MS) / 1000;
 }
 
+/** What holds new orders of a contract back on an account: a curb of the instrument still in force, or undefined.
+ *  One of a single side is left to the preview. */
+export function curbOn(instrument, account, contract, now) {
+  return (instrument.curbs ?? []).find(
+    ({ effect, book, contract: named, side, ends_at }) =>
+      (effect === "event" ? contract !== "rise_fall" : effect !== "stop_sales") &&
+      (!book || book === account.book) &&
+      (!named || named === contract) &&
+      !side &&
+      !(parseInstant(ends_at) <= now),
+  );
+}
+
 /** Why buying is impossible now: null, or {code, …numbers} for the words. */
-export function obstacle({ instrument, account, stake, now }) {
+export function obstacle({ instrument, account, contract = "rise_fall", stake, now }) {
   if (!instrument) return { code: "loading" };
   if (!account) return { code: "no_account" };
   if (!instrument.is_open && instrument.is_suspended) return { code: "suspended" };
   if (!instrument.is_open) return { code: "closed", opensAt: parseInstant(instrument.opens_at) };
+  const curb = curbOn(instrument, account, contract, now);
+  if (curb) return { code: curb.effect === "event" ? "event" : "held", until: parseInstant(curb.ends_at) };
   if (!instrument.last) return { code: "no_price" };
   const age = (now - parseInstant(instrument.last.at)) / 1000;
   if (age > maxAge(instrument)) return { code: "stale", age, limit: maxAge(instrument) };
@@ -157,7 +173,7 @@ export function saleObstacle(order, instrument, now) {
   return now < from ? { state: "early", left: from - now } : null;
 }
 
-/** The lowest price to sell at after one was shown: 1% of it less, rounded down. */
+/** The lowest price to sell at after one was shown: 10% of it less, rounded down. */
 export function leastPrice(price) {
   const [kept, whole] = SALE_TOLERANCE;
   const scale = scaleOf(price);

@@ -2,6 +2,7 @@
 
 import { counter } from "./clock.mjs";
 import { h, say } from "./dom.mjs";
+import { leastPrice } from "./rules.mjs";
 import * as words from "./strings.mjs";
 
 const LABELS = {
@@ -34,7 +35,9 @@ export function fillSale(cell, order, sale, money) {
   say(button.firstChild, label);
   say(button.lastChild, price);
   button.setAttribute("aria-busy", String(sale.state === "pending"));
-  button.setAttribute("aria-label", sale.state === "fresh" ? words.say.sellFor(order, price) : label);
+  const least = sale.price ? money(order, leastPrice(sale.price)) : "";
+  button.setAttribute("aria-label", sale.state === "fresh" ? words.say.sellFor(order, price, least) : label);
+  button.title = button.getAttribute("aria-label");
 }
 
 function why({ state, left, problem }) {

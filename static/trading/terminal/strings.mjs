@@ -1,4 +1,4 @@
-// Every sentence the scripts say.
+// Every sentence the scripts say, but those about receipts.
 
 const two = (n) => String(n).padStart(2, "0");
 
@@ -211,6 +211,9 @@ export const say = {
   stale: ({ age, limit }) =>
     `Prices paused: the last is ${age} old, the limit is ${limit}. Buying returns with the next price.`,
   suspended: "Trading in this instrument is suspended. Open orders are settled as usual.",
+  held: (until) =>
+    `New orders are not taken ${until ? `until ${until}` : "at the moment"}. Open orders are settled as usual.`,
+  event: (until) => `Around an economic event rise/fall alone is offered${until ? `, until ${until}` : ""}.`,
   noPrice: "Waiting for the first price.",
   noPayout: "No payout is set for this instrument.",
   noAccount: "You have no account to trade with.",
@@ -263,7 +266,8 @@ export const say = {
   selling: "Selling",
   sellOld: "Old price",
   sellAgain: "Ask again",
-  sellFor: (order, price) => `Sell ${orderWords(order)} on ${order.symbol} for ${price}`,
+  sellFor: (order, price, least) =>
+    `Sell ${orderWords(order)} on ${order.symbol} for ${price}, or for at least ${least} if the price moves`,
   sellWaiting: "Can be sold after its entry",
   sellEarly: (left) => `Can be sold in ${left}`,
   sellLate: "Too near its end to be sold",

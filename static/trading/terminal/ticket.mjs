@@ -168,6 +168,7 @@ export class Ticket {
     const found = obstacle({
       instrument: this.#desk.instrument(),
       account: this.#desk.account(),
+      contract: this.#draft.offer?.contract,
       stake: this.#stake,
       now: this.#desk.clock.now(),
     });
@@ -268,6 +269,11 @@ export class Ticket {
       }
       case "suspended":
         return words.say.suspended;
+      case "held":
+      case "event": {
+        const until = found.until && words.moment(found.until, this.#desk.clock.now());
+        return words.say[found.code](until);
+      }
       case "stale":
         return words.say.stale({ age: span(found.age * 1000), limit: span(found.limit * 1000) });
       case "no_price":

@@ -110,6 +110,33 @@ test("buying is possible exactly when nothing stands in its way", () => {
   assert.equal(obstacle({ instrument: null }).code, "loading");
 });
 
+test("a curb holds back exactly what it names, until it ends", () => {
+  const until = "2026-01-31T12:05:00Z";
+  const at = (curb, contract = "rise_fall", now = NOW) =>
+    obstacle({
+      instrument: {
+        ...instrument,
+        curbs: [{ effect: "stop_orders", book: null, contract: null, side: null, ends_at: null, ...curb }],
+      },
+      account: { ...account, book: "real-usd" },
+      contract,
+      stake: "10.00",
+      now,
+    });
+  assert.deepEqual(at({}), { code: "held", until: NaN });
+  assert.deepEqual(at({ ends_at: until }), { code: "held", until: Date.parse(until) });
+  assert.equal(at({ ends_at: until }, "rise_fall", Date.parse(until)).code, "stale"); // and held no more
+  assert.equal(at({ effect: "stop_all" }).code, "held");
+  assert.equal(at({ effect: "stop_sales" }), null);
+  assert.equal(at({ effect: "event" }), null);
+  assert.equal(at({ effect: "event" }, "touch").code, "event");
+  assert.equal(at({ book: "demo" }), null);
+  assert.equal(at({ book: "real-usd" }).code, "held");
+  assert.equal(at({ contract: "touch" }), null);
+  assert.equal(at({ contract: "touch" }, "touch").code, "held");
+  assert.equal(at({ side: "up" }), null);
+});
+
 test("the would-be result follows price and side", () => {
   const at = (price, tie_policy = "refund") => ({ last: { price }, tie_policy });
   assert.equal(standing(order, at("1.08513")), "ahead");
@@ -158,10 +185,10 @@ test("an order can be sold between its entry and its end, where that is offered"
   assert.deepEqual(saleObstacle(running, undefined, NOW + 20_000), { state: "never" });
 });
 
-test("the least price is one percent below the one shown, rounded down", () => {
-  assert.equal(leastPrice("10.00"), "9.90");
-  assert.equal(leastPrice("9.85"), "9.75");
+test("the least price is a tenth below the one shown, rounded down", () => {
+  assert.equal(leastPrice("10.00"), "9.00");
+  assert.equal(leastPrice("9.85"), "8.86");
   assert.equal(leastPrice("0.01"), "0.00");
-  assert.equal(leastPrice("0.00012345"), "0.00012221");
-  assert.equal(leastPrice("1500"), "1485");
+  assert.equal(leastPrice("0.00012345"), "0.00011110");
+  assert.equal(leastPrice("1500"), "1350");
 });

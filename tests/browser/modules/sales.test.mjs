@@ -174,7 +174,7 @@ test("whoever was told to wait waits", async () => {
   assert.equal(asked.length, 2);
 });
 
-test("an order is sold once, at the price shown less one percent", async () => {
+test("an order is sold once, at the price shown less a tenth", async () => {
   hold(order("a"));
   await pass(500);
   let done;
@@ -189,7 +189,7 @@ test("an order is sold once, at the price shown less one percent", async () => {
   await selling;
   assert.deepEqual(
     sent.map(([id, { min_price }]) => [id, min_price]),
-    [["a", "9.75"]],
+    [["a", "8.86"]],
   );
   assert.deepEqual(told, []);
 });
@@ -237,5 +237,5 @@ test("a refused sale is told, and the next one is another", async () => {
   sale = async () => ({});
   await sales.sell(desk.state.orders.a);
   assert.notEqual(sent[0][1].client_id, sent[1][1].client_id);
-  assert.deepEqual(sent.map(([, { min_price }]) => min_price), ["9.75", "9.02"]);
+  assert.deepEqual(sent.map(([, { min_price }]) => min_price), ["8.86", "8.20"]);
 });

@@ -4,17 +4,29 @@ from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from config.core.console import ReadOnlyAdmin, ReasonForm, reasoned_action
 from kyc.models import User
+from quotes.models import Instrument
 from trading import services
+from trading.admin import payouts
 from trading.models import (
     PayoutRate,
     Terms,
     VolatilityEstimate,
 )
+
+
+def instrument_of(rows: QuerySet[Any], object_id: str) -> Instrument:
+    """Return the instrument of a row; raise Http404 where there is none."""
+    if not object_id.isdecimal():
+        raise Http404
+    return cast(Instrument, get_object_or_404(rows.select_related("instrument"), pk=object_id).instrument)
 
 
 class RateForm(ReasonForm):
@@ -46,7 +58,16 @@ class TermsAdmin(ReadOnlyAdmin):
     list_filter = ("instrument",)
     list_select_related = ("instrument", "created_by")
     actions: ClassVar[Any] = ["change_payout"]
-    actions_detail: ClassVar[Any] = ["change_payout"]
+    actions_detail: ClassVar[Any] = ["payout_chart", "change_payout"]
+
+    def has_view_payouts_permission(self, request: HttpRequest, *_: Any) -> bool:
+        """Tell whether this person may see how rates went; Unfold would look a permission's name up."""
+        return request.user.has_perm("trading.view_payoutrate")
+
+    @action(description="Payout chart", icon="show_chart", permissions=["view_payouts"])
+    def payout_chart(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show how the rate of these terms' instrument went."""
+        return payouts.chart(self, request, instrument_of(Terms.objects.all(), object_id))
 
     @reasoned_action(
         description="Change the payout",
@@ -65,6 +86,18 @@ class PayoutRateAdmin(ReadOnlyAdmin):
     list_display = ("instrument", "rate", "set_at", "reason", "set_by")
     list_filter = ("instrument",)
     list_select_related = ("instrument", "set_by")
+    actions_list: ClassVar[Any] = ["chart"]
+    actions_detail: ClassVar[Any] = ["chart_of"]
+
+    @action(description="Chart", icon="show_chart", permissions=["view"])
+    def chart(self, request: HttpRequest) -> HttpResponse:
+        """Show how the rate of an instrument went."""
+        return payouts.chart(self, request)
+
+    @action(description="Chart", icon="show_chart", permissions=["view"])
+    def chart_of(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show how the rate of this row's instrument went."""
+        return payouts.chart(self, request, instrument_of(PayoutRate.objects.all(), object_id))
 
 
 @admin.register(VolatilityEstimate)

@@ -1,5 +1,6 @@
 """FIX sessions: numbers and messages kept before they are sent, and what peers refused."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from django.db import transaction
@@ -12,6 +13,9 @@ MOST_REJECTS = 1_000
 LONGEST_TEXT = 300
 # What is read at once of what is sent again.
 MOST_RESENT = 1_000
+
+# Says whether a message may be sent under a number; the second argument tells a repeat.
+Claim = Callable[[int, bool], bool]
 
 
 class FixNumbers(NamedTuple):
@@ -32,6 +36,10 @@ class NumberTaken(Exception):
     """Another process sends on this session; nothing was written, and this one must end it."""
 
 
+class Withheld(Exception):
+    """A message must not be sent any more; no number was used for it."""
+
+
 @transaction.atomic
 def open_fix_session(*, source: str, reset: bool) -> FixNumbers:
     """Return where the numbers of a source stand; with `reset` both begin at 1, and what was sent is gone."""
@@ -45,13 +53,22 @@ def open_fix_session(*, source: str, reset: bool) -> FixNumbers:
 
 @transaction.atomic
 def take_fix_number(
-    *, source: str, seq: int, next_in: int, raw: bytes | None = None, is_repeat: bool = False
+    *,
+    source: str,
+    seq: int,
+    next_in: int,
+    raw: bytes | None = None,
+    claim: Claim | None = None,
+    is_repeat: bool = False,
 ) -> None:
     """Keep that the number `seq` is used, and with `raw` the message itself, before its bytes are sent.
 
-    A repeat, after a commit whose answer was lost, finds what it wrote. Raises NumberTaken when the number
-    has been used by somebody else.
+    What `claim` writes is kept with it or not at all. A repeat, after a commit whose answer was lost, finds
+    what it wrote. Raises Withheld when the claim says no, NumberTaken when the number has been used by
+    somebody else; nothing is kept then.
     """
+    if claim is not None and not claim(seq, is_repeat):
+        raise Withheld
     changed = FixSession.objects.filter(pk=source, next_out=seq).update(
         next_out=F("next_out") + 1, next_in=next_in, changed_at=clock.now()
     )

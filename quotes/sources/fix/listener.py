@@ -1,4 +1,4 @@
-"""Who hears what a FIX session receives."""
+"""Who hears what a FIX session receives, and who keeps the orders sent on it."""
 
 from typing import Protocol
 
@@ -40,3 +40,13 @@ class Listener(Protocol):
 
     def complained(self, text: str) -> None:
         """The peer has refused something, or something could not be read."""
+
+
+class Orders(Protocol):
+    """Who keeps the orders sent on a session; every call comes from a thread and may use the database."""
+
+    def may_resend(self, message: Message) -> bool:
+        """Tell whether an order the peer asks for again may still be sent; if not, it never is."""
+
+    def refused(self, seq: int, text: str) -> None:
+        """The peer refuses the message of ours with this number."""

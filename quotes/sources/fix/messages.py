@@ -217,8 +217,8 @@ def read_timestamp(value: str | None) -> datetime | None:
         return None
 
 
-def read_price(value: str) -> Decimal:
-    """Read a price, without an exponent. Raises Unreadable."""
+def read_price(value: str, tag: int = 270) -> Decimal:
+    """Read a price or a quantity, without an exponent. Raises Unreadable."""
     if not FLOAT.fullmatch(value):
-        raise Unreadable("field 270 is no price", 270, 6)
+        raise Unreadable(f"field {tag} is no price", tag, 6)
     return Decimal(value)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from quotes.services.fix import FixNumbers
+from quotes.services.fix import Claim, FixNumbers
 from quotes.sources.connection import SourceError, Timing
-from quotes.sources.fix.listener import Listener
+from quotes.sources.fix.listener import Listener, Orders
 from quotes.sources.fix.messages import Field, Garbled, Message, Scanner
 from quotes.sources.fix.sender import Sender
 from quotes.sources.fix.transitions import (
@@ -60,10 +61,12 @@ class Session:
         numbers: FixNumbers,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         timing: Timing,
+        orders: Orders | None = None,
     ) -> None:
-        self._parties, self._listener, self._timing = parties, listener, timing
+        self._parties, self._listener, self._timing, self._orders = parties, listener, timing, orders
         self._reader, writer = streams
-        self.sender = Sender(parties.source, parties.ours, parties.theirs, numbers, writer)
+        may_resend = None if orders is None else orders.may_resend
+        self.sender = Sender(parties.source, parties.ours, parties.theirs, numbers, writer, may_resend)
         self.state = State(Phase.LOGGING_ON, numbers.next_in)
         self._scanner = Scanner()
         self._held: dict[int, tuple[Seen, Message]] = {}
@@ -129,10 +132,24 @@ class Session:
             *self._parties.credentials,
         ]
 
-    def tell(self, kind: str, body: Collection[Field] = (), then: Callable[[], None] | None = None) -> None:
-        """Send a message after those before it; `then` is called when its bytes are on their way."""
+    def tell(
+        self,
+        kind: str,
+        body: Collection[Field] = (),
+        then: Callable[[], None] | None = None,
+        claim: Claim | None = None,
+    ) -> None:
+        """Send a message after those before it; `then` is called when its bytes are on their way.
+
+        One that `claim` does not allow when it is its turn is not sent.
+        """
         self._times.told_at = asyncio.get_running_loop().time()
-        self.sender.send(kind, body, then)
+        self.sender.send(kind, body, then, claim)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both sides are logged on and nothing is missing."""
+        return self.state.phase is Phase.ACTIVE
 
     def ask_soon(self) -> None:
         """Ask for an answer as soon as none is waited for."""
@@ -310,6 +327,8 @@ class Session:
         if message.type == "Y":
             self._listener.refused(message.get(262) or "")
         self.sender.report(kind, ref_seq, text)
+        if self._orders is not None and ref_seq is not None:
+            self.sender.record(seen.seq, partial(self._orders.refused, ref_seq, text))
 
     def _words(self, message: Message) -> str:
         said = [message.get(58) or ""]

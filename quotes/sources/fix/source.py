@@ -1,86 +1,37 @@
 """A FIX 4.4 liquidity provider: one session, requests for what is wanted, books that make quotes."""
 
 import asyncio
-import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import structlog
-from django.db import DatabaseError
-from msgspec import Meta
 
 from config.core import clock
-from config.core.secrets import SecretMissing
 from quotes.errors import InvalidSource
 from quotes.intake import Intake, Link, Subscription
 from quotes.lanes import Connection
 from quotes.services import fix
 from quotes.sources.connection import CONNECTS, ERRORS, Backoff, SourceError, Timing
 from quotes.sources.fix.book import Books, request
-from quotes.sources.fix.messages import Field, Message, Unreadable, Unsendable, encode, read_timestamp
+from quotes.sources.fix.messages import Message, Unreadable, read_timestamp
+from quotes.sources.fix.opening import (
+    FAILURES,
+    FixOptions,
+    check,
+    connected,
+    hidden,
+    parties_of,
+    read_address,
+    secrets_of,
+)
 from quotes.sources.fix.sender import stored
 from quotes.sources.fix.session import Parties, Session
-from quotes.sources.options import Options, check_url, read_options
-from quotes.sources.streams import HIDDEN, LONGEST_WORDS, read_secret
 
 log = structlog.get_logger(__name__)
-FAILURES = (OSError, TimeoutError, SourceError, DatabaseError, fix.NumberTaken)
-LONGEST_HOST = 253
 # An answer may be late by as long as it took to be asked for, and by this.
 ALLOWANCE_SECONDS = 0.5
-
-CompId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[!-<>-~]+$")]
-
-
-class FixOptions(Options, frozen=True):
-    """What a FIX session needs besides its address and its password.
-
-    `depth` 1 asks for the best prices alone, 0 for the whole book; `update_type` 0 for whole snapshots, 1 for
-    changes. `test_request_seconds` is how often the peer is asked for an answer, which measures its lag: a
-    quiet market is known to be quiet once it has answered. `allow_plaintext` lets a name or a password go to
-    another machine in the clear.
-    """
-
-    sender: CompId
-    target: CompId
-    username: Annotated[str, Meta(max_length=64, pattern=r"^[ -~]*$")] = ""
-    heartbeat_seconds: Annotated[int, Meta(ge=1, le=300)] = 30
-    reset_on_logon: bool = True
-    depth: Annotated[int, Meta(ge=0, le=100)] = 1
-    symbols_per_request: Annotated[int, Meta(ge=1, le=500)] = 1
-    update_type: Literal[0, 1] = 1
-    ca_file: str = ""
-    test_request_seconds: Annotated[float, Meta(ge=1, le=60)] = 2.0
-    allow_plaintext: bool = False
-
-
-def read_address(url: str) -> tuple[str, int, bool]:
-    """Return host, port and whether TLS is spoken. Raises InvalidSource."""
-    try:
-        parts = urlsplit(url if "://" in url else f"tcp://{url}")
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port or 0
-    except ValueError:
-        host, port = "", 0
-    rest = parts.path.rstrip("/") + parts.query + parts.fragment if host else ""
-    if not host or not port or rest or len(host) > LONGEST_HOST or parts.scheme not in ("tcp", "tcps"):
-        raise InvalidSource("url: an address of FIX is host:port, or tcps://host:port with TLS")
-    if "@" in parts.netloc:
-        raise InvalidSource("url: no name or password stands in an address")
-    return host, port, parts.scheme == "tcps"
-
-
-def check_privacy(url: str) -> None:
-    """Refuse an address to which a name or a password would go in the clear. Raises InvalidSource."""
-    try:
-        check_url(url if "://" in url else f"tcp://{url}", "tcps", "tcp")
-    except InvalidSource as error:
-        said = "a name or a password goes to another machine with tcps:// only, or with `allow_plaintext`"
-        raise InvalidSource(f"url: {said}") from error
 
 
 class FixSource:
@@ -99,17 +50,11 @@ class FixSource:
     @classmethod
     def check(cls, connection: Connection) -> FixOptions:
         """Return the connection's options; raise InvalidSource for those, or an address, that cannot be."""
-        read_address(connection.url)
-        options = read_options(connection, FixOptions)
-        if (connection.secret_ref or options.username) and not options.allow_plaintext:
-            check_privacy(connection.url)
-        return options
+        return check(connection)
 
     def hidden(self, words: str) -> str:
         """Return words of the peer, or of a library, cut short and without the secret in them."""
-        for secret in self._hidden:
-            words = words.replace(secret, HIDDEN)
-        return words[:LONGEST_WORDS]
+        return hidden(words, self._hidden)
 
     def watch(self, subscriptions: Collection[Subscription]) -> None:
         """Deliver exactly these; a changed list is asked for on the session there is."""
@@ -153,7 +98,7 @@ class FixSource:
             await self._changed.wait()
         self._health.connecting()
         parties = await self._parties(options)
-        async with _connected(address, options.ca_file, self.timing) as streams:
+        async with connected(address, options.ca_file, self.timing) as streams:
             CONNECTS.labels(self.name).inc()
             numbers = await stored(
                 partial(fix.open_fix_session, source=self.name, reset=options.reset_on_logon)
@@ -161,26 +106,9 @@ class FixSource:
             await _Delivery(self, options, parties, numbers, streams).run()
 
     async def _parties(self, options: FixOptions) -> Parties:
-        credentials: list[Field] = [(553, options.username)] if options.username else []
-        if self._connection.secret_ref:
-            try:
-                secret = await asyncio.to_thread(read_secret, self._connection.secret_ref)
-                encode("A", [(554, secret)])
-            except SecretMissing as error:
-                raise SourceError(str(error)) from None
-            except (Unsendable, ValueError):
-                raise SourceError("the secret cannot be sent: it is empty or not plain text") from None
-            self._hidden |= {secret, repr(secret)[1:-1]}
-            credentials.append((554, secret))
-        return Parties(
-            self.name,
-            options.sender,
-            options.target,
-            options.heartbeat_seconds,
-            options.reset_on_logon,
-            options.test_request_seconds,
-            tuple(credentials),
-        )
+        parties = await asyncio.to_thread(parties_of, self._connection, options)
+        self._hidden |= secrets_of(parties)
+        return parties
 
     @property
     def symbols(self) -> dict[str, list[str]]:
@@ -365,20 +293,3 @@ class _Delivery:
 
 def _is_sendable(symbol: str) -> bool:
     return bool(symbol) and symbol.isascii() and symbol.isprintable()
-
-
-@asynccontextmanager
-async def _connected(
-    address: tuple[str, int, bool], ca_file: str, timing: Timing
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    host, port, is_tls = address
-    context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file or None) if is_tls else None
-    async with asyncio.timeout(timing.connect):
-        reader, writer = await asyncio.open_connection(host, port, ssl=context)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await writer.wait_closed()

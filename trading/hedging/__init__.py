@@ -1,0 +1,1 @@
+"""The way to providers: hedges as FIX messages, and the sessions they go over."""

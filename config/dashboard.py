@@ -13,12 +13,12 @@ from django.views.decorators.http import require_safe
 
 from config.core import clock, money
 from config.core.models import Fact
-from kyc.models import User
 from payments.ledger import selectors as ledger
 from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck
 from quotes import selectors as market
 from quotes.models import SourceState
-from trading.models import Exposure, Order
+from trading.models import Exposure, Order, RiskAlert
+from trading.selectors import curbs_in_force, worst_case
 
 REFRESH_SECONDS = 3
 SETTLING_LATE = timedelta(seconds=5)
@@ -26,8 +26,6 @@ TELLING_LATE = timedelta(seconds=5)
 CHECK_LATE = timedelta(minutes=5)
 # The leading feed writes how its sources fare once a second.
 STATES_LATE = timedelta(seconds=5)
-# Lists are short lists of exceptions; a table of millions is never read whole for a figure.
-MOST_COUNTED = 10_000
 MOST_HEAT = 40
 
 
@@ -43,7 +41,7 @@ class Figure:
 
 
 class BookRow(NamedTuple):
-    """What a book has at stake, and what its house made."""
+    """What a book has at stake, what its house made, and the most it may have to pay beyond stakes."""
 
     book: Book
     open_orders: int
@@ -51,6 +49,7 @@ class BookRow(NamedTuple):
     share_percent: int
     house: Decimal
     since: datetime | None
+    worst: Decimal
 
 
 class SourceRow(NamedTuple):
@@ -106,7 +105,7 @@ def figures() -> dict[str, Any]:
         Figure("Open orders", f"{sum(row.open_orders for row in books):,}", link="trading_order_changelist"),
         _outbox(now),
         _ledger_check(now),
-        Figure("Customers", f"{_capped(User.objects.filter(is_staff=False))}", link="kyc_user_changelist"),
+        _risk(now),
     ]
     return {
         "tiles": tiles,
@@ -149,6 +148,18 @@ def _settlement(now: datetime) -> Figure:
         f"{parked} parked, waiting for you" if parked else "of the oldest order due",
         "bad" if parked or lag > SETTLING_LATE else "good",
         "trading_order_changelist",
+    )
+
+
+def _risk(now: datetime) -> Figure:
+    alerts = RiskAlert.objects.filter(closed_at=None).count()
+    curbs = curbs_in_force(now).count()
+    said = (
+        ngettext("%d curb in force", "%d curbs in force", curbs) % curbs if curbs else "nothing is held back"
+    )
+    title = ngettext("%d alert", "%d alerts", alerts) % alerts if alerts else "calm"
+    return Figure(
+        "Risk", title, said, "bad" if alerts else "plain" if curbs else "good", "trading_curb_changelist"
     )
 
 
@@ -202,7 +213,15 @@ def _books() -> list[BookRow]:
         house, since = _house_today(book)
         share = round(100 * count / most) if most else 0
         found.append(
-            BookRow(book, count, money.fit(stakes, book.scale), share, money.fit(house, book.scale), since)
+            BookRow(
+                book,
+                count,
+                money.fit(stakes, book.scale),
+                share,
+                money.fit(house, book.scale),
+                since,
+                money.fit(worst_case(book), book.scale) if count else money.ZERO,
+            )
         )
     return found
 
@@ -237,8 +256,3 @@ def _house_today(book: Book) -> tuple[Decimal, datetime | None]:
     )
     now = ledger.system_balances(book).get(Account.Code.HOUSE, money.ZERO)
     return (now - before.balance, before.taken_at) if before else (now, None)
-
-
-def _capped(rows: Any) -> str:
-    count = rows[: MOST_COUNTED + 1].count()
-    return f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"

@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from config.core.console import ConsoleAdmin, ReadOnlyAdmin, ReasonForm, link_to, reasoned_action
 from kyc import rules, selectors, services
 from kyc.errors import CountryUnknown
-from kyc.models import Jurisdiction, RefreshFamily, Restriction, User
+from kyc.models import Jurisdiction, RefreshFamily, Restriction, Switch, User
 
 
 def operator(request: HttpRequest) -> User:
@@ -172,6 +172,35 @@ class RestrictionAdmin(ReadOnlyAdmin):
         """Lift a restriction."""
         services.lift_restriction(restriction=restriction, reason=reason, actor=operator(request))
         return f"Lifted: {restriction}."
+
+
+@admin.register(Switch)
+class SwitchAdmin(ReadOnlyAdmin):
+    """What is offered to everybody, and whether it is now."""
+
+    list_display = ("code", "is_on", "changed_at", "changed_by", "reason")
+    list_select_related = ("changed_by",)
+    actions = ("turn_off", "turn_on")
+    actions_detail = ("turn_off", "turn_on")
+
+    @reasoned_action(
+        description="Turn off",
+        effect="From now on nobody is offered this, until it is turned on again.",
+        icon="toggle_off",
+        variant=ActionVariant.DANGER,
+    )
+    def turn_off(self, request: HttpRequest, switch: Switch, reason: str) -> str:
+        """Turn a switch off."""
+        turned = services.turn_switch(code=switch.pk, is_on=False, actor=operator(request), reason=reason)
+        return f"Off: {switch}." if turned else f"{switch} was off already."
+
+    @reasoned_action(
+        description="Turn on", effect="From now on everybody is offered this again.", icon="toggle_on"
+    )
+    def turn_on(self, request: HttpRequest, switch: Switch, reason: str) -> str:
+        """Turn a switch on."""
+        turned = services.turn_switch(code=switch.pk, is_on=True, actor=operator(request), reason=reason)
+        return f"On: {switch}." if turned else f"{switch} was on already."
 
 
 @admin.register(RefreshFamily)

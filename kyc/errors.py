@@ -35,6 +35,11 @@ class TooYoung(Refused):
     title = _("You must be at least 18 years old")
 
 
+class SignUpsClosed(Refused):
+    code = "sign_ups_closed"
+    title = _("New accounts are not opened at the moment")
+
+
 class CountryNotServed(Refused):
     code = "country_not_served"
     title = _("We may not serve this country")

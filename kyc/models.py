@@ -105,6 +105,26 @@ class Restriction(models.Model):
         return f"{self.scope} of {self.customer_id}"
 
 
+class Switch(models.Model):
+    """Something the house offers everybody, and whether it does now."""
+
+    class Code(models.TextChoices):
+        SIGN_UPS = "sign_ups", "sign-ups"
+
+    code = models.CharField(max_length=20, primary_key=True, choices=Code)
+    is_on = models.BooleanField(default=True)
+    changed_at = models.DateTimeField(null=True)
+    changed_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "switches"
+        ordering = ["code"]
+
+    def __str__(self) -> str:
+        return self.get_code_display()
+
+
 class RefreshFamily(models.Model):
     """One sign-in of a mobile client: every refresh token descends from it and dies with it."""
 

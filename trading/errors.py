@@ -38,6 +38,11 @@ class InstrumentSuspended(Refused):
     title = "Trading in this instrument is suspended"
 
 
+class TradingStopped(Refused):
+    code = "trading_stopped"
+    title = "New orders are stopped"
+
+
 class ContractNotOffered(Refused):
     code = "contract_not_offered"
     title = "This contract is not offered on this instrument"

@@ -108,6 +108,52 @@ class OrderSold(FactData):
     version: int
 
 
+@fact("offers.changed")
+class OffersChanged(FactData):
+    """What can be bought or sold of an instrument changed: a curb was set or lifted. Read it again."""
+
+    symbol: str
+
+
+@fact("curb.set")
+class CurbSet(FactData):
+    """Trading is held back over what is named; what is empty is any."""
+
+    curb: int
+    effect: str
+    book: str
+    symbol: str
+    instrument_class: str
+    contract: str
+    side: str
+    is_automatic: bool
+
+
+@fact("curb.lifted")
+class CurbLifted(FactData):
+    """A curb ended before its time."""
+
+    curb: int
+    effect: str
+    book: str
+    symbol: str
+    instrument_class: str
+    contract: str
+    side: str
+    is_automatic: bool
+
+
+@fact("risk.alerted")
+class RiskAlerted(FactData):
+    """Four fifths of a limit are used or, without a limit, a house holds less than its floor."""
+
+    alert: int
+    book: str
+    limit: int | None
+    used: str
+    most: str
+
+
 @fact("payout.changed")
 class PayoutChanged(FactData):
     """The payout rate of an instrument changed for orders accepted from now on."""

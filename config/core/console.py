@@ -151,6 +151,36 @@ def reasoned_action(
     return declare
 
 
+def reasoned_page(
+    *, description: str, effect: str, form: type[ReasonForm], icon: str | None = None
+) -> Callable[[Callable[..., str]], Any]:
+    """Turn `method(self, request, **answers) -> str` into a button above a list that asks what and why.
+
+    For what is no action on a row. A refusal stands above the form, which keeps what was typed. Name it in
+    `actions_list`.
+    """
+
+    def declare(method: Callable[..., str]) -> Any:
+        @action(description=description, permissions=["operate"], icon=icon, url_path=method.__name__)
+        def run(admin: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+            answers = form(request.POST, request.FILES) if request.method == "POST" else form()
+            if answers.is_valid():
+                try:
+                    done = method(admin, request, **answers.cleaned_data)
+                except DomainError as refusal:
+                    answers.add_error(None, refusal.detail)
+                else:
+                    messages.success(request, done)
+                    return HttpResponseRedirect(_page_of(admin, None))
+            name = method.__name__
+            return _ask(admin, request, [], answers, description, effect, name, _page_of(admin, None))
+
+        run.__name__ = method.__name__
+        return run
+
+    return declare
+
+
 def _page_of(admin: ConsoleAdmin, object_id: str | None) -> str:
     name = f"{admin.admin_site.name}:{admin.opts.app_label}_{admin.opts.model_name}"
     if object_id is None:

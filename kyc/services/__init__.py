@@ -22,6 +22,7 @@ from kyc.services.sessions import (
     trim_refresh_tokens,
     trim_sessions,
 )
+from kyc.services.switches import turn_switch
 
 __all__ = [
     "TokenPair",
@@ -47,5 +48,6 @@ __all__ = [
     "sign_out_everywhere",
     "trim_refresh_tokens",
     "trim_sessions",
+    "turn_switch",
     "verify_otp",
 ]

@@ -18,10 +18,11 @@ from kyc.errors import (
     PasswordWeak,
     ProfileInvalid,
     RegistrationInvalid,
+    SignUpsClosed,
     TooYoung,
 )
 from kyc.facts import CustomerRegistered
-from kyc.models import User
+from kyc.models import Switch, User
 from kyc.services.sessions import sign_out_everywhere
 
 
@@ -38,8 +39,11 @@ def register_customer(
 ) -> User:
     """Create a customer and publish `customer.registered`, which opens his accounts in this transaction.
 
-    Raises RegistrationInvalid with the messages by field, TooYoung, CountryNotServed or EmailTaken.
+    Raises SignUpsClosed, RegistrationInvalid with the messages by field, TooYoung, CountryNotServed or
+    EmailTaken.
     """
+    if Switch.objects.filter(pk=Switch.Code.SIGN_UPS, is_on=False).exists():
+        raise SignUpsClosed(_("New accounts are not opened at the moment. Those that exist work as before."))
     user = User(
         email=rules.normalised_email(email),
         country=country.strip().upper(),

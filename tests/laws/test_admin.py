@@ -17,7 +17,7 @@ from config.core import clock
 from config.core.models import AuditEntry, Fact
 from kyc import services
 from kyc.errors import CountryUnknown, TokenInvalid
-from kyc.models import Jurisdiction, RecoveryCode, RefreshFamily, Restriction, User
+from kyc.models import Jurisdiction, RecoveryCode, RefreshFamily, Restriction, Switch, User
 from payments.ledger.models import Account, BalanceSnapshot, Book, LedgerCheck, Transfer
 from quotes.models import (
     CandleCheck,
@@ -36,10 +36,16 @@ from quotes.services.markups import set_mark_up
 from quotes.services.sources import create_source
 from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled, later
 from trading.models import (
+    Curb,
     CustomerLimits,
     Exposure,
+    HedgeExecution,
+    HedgeOrder,
+    HedgeTerms,
     Order,
     PayoutRate,
+    Refusals,
+    RiskAlert,
     RiskLimit,
     Tally,
     Terms,
@@ -55,11 +61,14 @@ NEVER_WRITTEN = [
     BalanceSnapshot,
     Book,
     CandleCheck,
+    Curb,
     CustomerLimits,
     Exposure,
     Fact,
     FixReject,
     Gap,
+    HedgeExecution,
+    HedgeOrder,
     LedgerCheck,
     MarkUp,
     Order,
@@ -67,10 +76,13 @@ NEVER_WRITTEN = [
     RecordDay,
     RecordPart,
     RefreshFamily,
+    Refusals,
     Restriction,
+    RiskAlert,
     RiskLimit,
     SimulationHour,
     SourceState,
+    Switch,
     Tally,
     Terms,
     Transfer,
@@ -122,6 +134,12 @@ def risk_of(account, instrument, trader):
         book=account.book, instrument=instrument, side="up", open_orders=1, stakes=10, profit=9
     )
     RiskLimit.objects.create(book=account.book, most=100, starts_at=now, comment="test")
+    hedged_by(instrument)
+    alert = RiskAlert.objects.create(book=account.book, most=100, used=90, highest=90, opened_at=now)
+    Curb.objects.create(effect="stop_sales", alert=alert, starts_at=now, comment="test")
+    Refusals.objects.create(
+        hour=now, code="price_stale", symbol="VOL100", times=1, last_at=now, recent=[{"at": "x"}]
+    )
     Tally.objects.create(
         account=account, instrument=instrument, day=now.date(), orders=1, won=1, lost=0, refunded=0, sold=0,
         turnover=10, profit=9,
@@ -130,6 +148,30 @@ def risk_of(account, instrument, trader):
         instrument=instrument, at=now, per_sqrt_second=0.001, tick_seconds=0.5, samples=100
     )
     CustomerLimits.objects.create(customer=trader, max_stake=10, set_at=now)
+
+
+def hedged_by(instrument):
+    """Make one row of each table of hedging."""
+    now = clock.now()
+    provider = Source.objects.create(
+        code="prime", kind="fix", name="Prime", url="tcp://127.0.0.1:1", changed_at=now
+    )
+    names = {"instrument": instrument, "provider": provider, "source_symbol": "VOL"}
+    HedgeTerms.objects.create(
+        **names, currency="USD", threshold=1, lot=1, max_quantity=9, collar=Decimal("0.01"), changed_at=now
+    )
+    order = HedgeOrder.objects.create(
+        **names,
+        id=uuid4(),
+        side="buy",
+        quantity=1,
+        limit_price=1,
+        decided_at=now,
+        good_until=now,
+        inputs={},
+        changed_at=now,
+    )
+    HedgeExecution.objects.create(order=order, exec_id="1", quantity=1, price=1, fields={}, recorded_at=now)
 
 
 def record_of(instrument, operator):

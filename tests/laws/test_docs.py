@@ -10,6 +10,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from config.openapi import kinds
 from trading.models import Order
+from trading.rules import TRANSITIONS
 from trading.services.acceptance import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +94,15 @@ def test_files_that_are_named_exist(page: Path) -> None:
     named = re.findall(r"`([\w.@-]+/[\w./@-]+\.(?:py|sql|conf|mjs|json|md|service))`", text_of(page))
     made = ("bench/", ".data/")  # by running it, not by cloning it
     assert [path for path in named if not (ROOT / path).exists() and not path.startswith(made)] == []
+
+
+def test_the_life_of_an_order_is_the_table() -> None:
+    rows = re.findall(
+        r"^\| (?:`(\w+)`)? ?\| `(\w+)` \| `([\w.]+)` \| `(\w+)` \|$",
+        text_of(ROOT / "ARCHITECTURE.md"),
+        re.MULTILINE,
+    )
+    assert rows == [tuple(step) for step in TRANSITIONS]
 
 
 # --- What they tell people to do ----------------------------------------------------------------------

@@ -20,6 +20,8 @@ CODES = {
     "duration_out_of_range": 422,
     "email_taken": 409,
     "expiry_cutoff": 422,
+    "sign_ups_closed": 422,
+    "trading_stopped": 422,
     "forbidden": 403,
     "hours_too_soon": 422,
     "idempotency_mismatch": 422,

@@ -360,7 +360,7 @@ def test_distances_become_prices_with_the_entry(delayed: Desk) -> None:
 
 def test_ticks_are_counted_from_a_delayed_entry(delayed: Desk) -> None:
     order = place(delayed, "rise_fall", "up", duration_ticks=2, duration_seconds=None)
-    assert (order.due_seq, order.expires_at) == (None, order.accepted_at + timedelta(seconds=300.5))
+    assert (order.due_seq, order.expires_at) == (None, order.accepted_at + timedelta(seconds=300))
     ticks(delayed, "50.00", every=0.4)  # before the delay is over
     ticks(delayed, "100.00")
     assert enter_pending() == 1

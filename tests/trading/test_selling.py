@@ -104,6 +104,7 @@ def test_what_is_told_of_a_sale(floor: Desk) -> None:
         "margin": "0.05",
         "terms": 1,
         "at": "2030-01-15T12:00:30.000000Z",
+        "min_price": None,
     }
 
 
@@ -135,6 +136,18 @@ def test_a_repeat_answers_as_before(floor: Desk) -> None:
     with pytest.raises(DomainError) as caught:
         sell(floor, order, client_id="another")
     assert (caught.value.code, caught.value.details) == ("order_closed", {"order_status": "sold"})
+
+
+def test_a_repeat_that_asks_for_another_price_is_another_command(floor: Desk) -> None:
+    order = floor.order(floor.place("up"))
+    ticks(floor, "100.50", every=30)
+    sell(floor, order, min_price="14.00")
+    assert sell(floor, order, min_price="14.00").is_replayed is True
+    for other in (None, "14.01"):
+        with pytest.raises(DomainError) as caught:
+            sell(floor, order, min_price=other)
+        assert caught.value.code == "idempotency_mismatch"
+    assert floor.balance() == "1004.38"
 
 
 def test_the_price_guard(floor: Desk) -> None:

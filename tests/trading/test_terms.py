@@ -263,7 +263,7 @@ def test_instruments_are_recalculated_each_in_its_own_transaction(
 ) -> None:
     seen = []
     Market("VOL50").terms()
-    monkeypatch.setattr(payouts, "_recalculate", lambda pk: bool(seen.append(pk)))
+    monkeypatch.setattr(payouts, "recalculate_payout", lambda pk: bool(seen.append(pk)))
     with CaptureQueriesContext(connection) as queries:
         assert recalculate_payouts() == 0
     assert (len(seen), len(queries)) == (2, 1)

@@ -40,11 +40,32 @@ class RiskLimitForm(ReasonForm):
     )
 
 
+class FloorForm(ReasonForm):
+    """Asks what a house must hold."""
+
+    floor = forms.DecimalField(
+        required=False,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="In the book's currency. Empty: no floor.",
+    )
+    field_order = ("floor", "reason")
+
+
 @admin.register(BookTerms)
 class BookTermsAdmin(ReadOnlyAdmin):
-    list_display = ("book", "all_instruments")
-    actions: ClassVar[Any] = ["limit_risk"]
-    actions_detail: ClassVar[Any] = ["limit_risk"]
+    list_display = ("book", "all_instruments", "floor")
+    actions: ClassVar[Any] = ["limit_risk", "set_floor"]
+    actions_detail: ClassVar[Any] = ["limit_risk", "set_floor"]
+
+    @reasoned_action(
+        description="Set the floor",
+        effect="With less than this in its house the book takes no new orders: the risk watcher stops them, "
+        "and lets them in again once the house holds a tenth more. Open orders go on to their end.",
+        form=FloorForm,
+    )
+    def set_floor(self, request: HttpRequest, obj: BookTerms, floor: Any, reason: str) -> str:
+        services.set_floor(terms=obj, floor=floor, actor=cast(User, request.user), reason=reason)
+        return f"{obj.book} has no floor." if floor is None else f"The floor of {obj.book} is {floor:f}."
 
     @reasoned_action(
         description="Limit the risk",

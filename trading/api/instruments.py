@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+import orjson
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -39,6 +40,14 @@ class OfferOutput(serializers.Serializer[Any]):
     max_payout_rate = serializers.CharField()
 
 
+class CurbOutput(serializers.Serializer[Any]):
+    effect = serializers.CharField(help_text="stop_orders, stop_sales, stop_all, or event: rise/fall alone.")
+    book = serializers.CharField(allow_null=True, help_text="Null: accounts of every book.")
+    contract = serializers.CharField(allow_null=True, help_text="Null: every contract.")
+    side = serializers.CharField(allow_null=True, help_text="Null: every side.")
+    ends_at = serializers.DateTimeField(allow_null=True, help_text="Null: until it is lifted.")
+
+
 class InstrumentOutput(serializers.Serializer[Any]):
     symbol = serializers.CharField()
     name = serializers.CharField()
@@ -65,6 +74,7 @@ class InstrumentOutput(serializers.Serializer[Any]):
     sell_cutoff_seconds = serializers.IntegerField()
     contracts = serializers.ListField(child=serializers.CharField())
     offers = OfferOutput(many=True)
+    curbs = CurbOutput(many=True, help_text="What is held back now.")
     last = TickOutput(allow_null=True)
 
     def get_fields(self) -> dict[str, Any]:
@@ -135,9 +145,8 @@ class CandlesView(ApiView):
         interval = whole_number(request, "interval", default=60, least=1, most=86_400)
         asked = whole_number(request, "limit", default=500, least=1, most=2_000)
         limit = market.candles_limit(interval, asked)
-        found = market.candles_page(instrument, interval, page_end(request), limit)
-        candles = [market.candle_row(candle, instrument.price_decimals) for candle in found]
-        return Response({"results": candles, "next": candles[0]["start"] if len(found) == limit else None})
+        written, count, start = market.written_candles(instrument, interval, page_end(request), limit)
+        return Response({"results": orjson.Fragment(written), "next": start if count == limit else None})
 
 
 def page_end(request: Request) -> datetime | None:

@@ -1,7 +1,8 @@
 """Orders, and what operators set for them."""
 
+from trading.models.hedging import HedgeExecution, HedgeOrder, HedgeTerms
 from trading.models.orders import SHARDS, Order
-from trading.models.risk import CustomerLimits, Exposure, RiskLimit, Tally
+from trading.models.risk import Curb, CustomerLimits, Exposure, Refusals, RiskAlert, RiskLimit, Tally
 from trading.models.terms import PRICED_RATE, RATE, BookTerms, PayoutRate, Terms, VolatilityEstimate
 
 __all__ = [
@@ -9,10 +10,16 @@ __all__ = [
     "RATE",
     "SHARDS",
     "BookTerms",
+    "Curb",
     "CustomerLimits",
     "Exposure",
+    "HedgeExecution",
+    "HedgeOrder",
+    "HedgeTerms",
     "Order",
     "PayoutRate",
+    "Refusals",
+    "RiskAlert",
     "RiskLimit",
     "Tally",
     "Terms",

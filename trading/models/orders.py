@@ -233,6 +233,8 @@ class Order(models.Model):
                 name="order_reach_low",
                 condition=Q(status="open", reach_low__isnull=False, parked_at=None),
             ),
+            # What was sold is counted where it would have ended.
+            models.Index(fields=["instrument", "expires_at"], name="order_sold", condition=Q(status="sold")),
             models.Index(fields=["account"], name="order_open_of_account", condition=Q(status="open")),
             models.Index(fields=["customer", "-id"], name="order_of_customer"),
             models.Index(fields=["accepted_at", "id"], name="order_accepted"),

@@ -186,11 +186,14 @@ class VolatilityEstimate(models.Model):
 
 
 class BookTerms(models.Model):
-    """Which instruments a book trades."""
+    """Which instruments a book trades, and what its house must hold for it."""
 
     book = models.OneToOneField(Book, models.PROTECT, primary_key=True, related_name="trading_terms")
     all_instruments = models.BooleanField(default=False)
     instruments = models.ManyToManyField(Instrument, blank=True, related_name="+")
+    floor = models.DecimalField(
+        **MONEY, null=True, blank=True, help_text="With less in its house the book takes no new orders."
+    )
 
     class Meta:
         verbose_name_plural = "book terms"

@@ -1,6 +1,7 @@
 """The engine's rules, purely: how an order ends, what the contracts are, what they are worth."""
 
 from trading.rules.contracts import KINDS, Kind, Reach, last_digit, needs_every_tick, reach_of, slipped
+from trading.rules.life import FACT_OF, TRANSITIONS, may_become
 from trading.rules.outcomes import (
     Contract,
     Gap,
@@ -15,9 +16,14 @@ from trading.rules.outcomes import (
 )
 from trading.rules.payouts import Ended, Policy, Recalculated, recalculated
 from trading.rules.pricing import Question, Volatility, payout_rate, probabilities, sale_value
+from trading.rules.risk import CUT, LEVELS, house_level, level
 
 __all__ = [
+    "CUT",
+    "FACT_OF",
     "KINDS",
+    "LEVELS",
+    "TRANSITIONS",
     "Contract",
     "Ended",
     "Gap",
@@ -33,7 +39,10 @@ __all__ = [
     "absolute",
     "decide",
     "entry_deadline",
+    "house_level",
     "last_digit",
+    "level",
+    "may_become",
     "needs_every_tick",
     "payout_rate",
     "pending_entry",

@@ -1,14 +1,31 @@
 """Every write to orders and their terms."""
 
+from trading.services.curbs import import_events, lift_curb, set_curb
 from trading.services.drafts import PlaceOrder
-from trading.services.limits import lift_risk_limit, set_customer_limits, set_risk_limit
+from trading.services.hedge_terms import (
+    close_hedge_order,
+    provider_fault_of,
+    set_hedge_terms,
+    switch_hedging,
+)
+from trading.services.hedging import (
+    claim_hedge_order,
+    decide_hedges,
+    hedges_by_provider,
+    record_execution,
+    refuse_hedge_order,
+    resend_hedge_order,
+)
+from trading.services.limits import lift_risk_limit, set_customer_limits, set_floor, set_risk_limit
 from trading.services.payouts import recalculate_payouts
 from trading.services.placement import Placed, place_order
 from trading.services.preview import Preview, preview_order
+from trading.services.refusals import trim_refusals
 from trading.services.selling import Offer, Sold, sale_offer, sell_order
 from trading.services.settlement import enter_pending, settle_due, unpark_order
 from trading.services.terms import set_payout_rate, set_terms
 from trading.services.volatility import estimate_volatility
+from trading.services.watching import watch_risk
 
 __all__ = [
     "Offer",
@@ -16,18 +33,34 @@ __all__ = [
     "Placed",
     "Preview",
     "Sold",
+    "claim_hedge_order",
+    "close_hedge_order",
+    "decide_hedges",
     "enter_pending",
     "estimate_volatility",
+    "hedges_by_provider",
+    "import_events",
+    "lift_curb",
     "lift_risk_limit",
     "place_order",
     "preview_order",
+    "provider_fault_of",
     "recalculate_payouts",
+    "record_execution",
+    "refuse_hedge_order",
+    "resend_hedge_order",
     "sale_offer",
     "sell_order",
+    "set_curb",
     "set_customer_limits",
+    "set_floor",
+    "set_hedge_terms",
     "set_payout_rate",
     "set_risk_limit",
     "set_terms",
     "settle_due",
+    "switch_hedging",
+    "trim_refusals",
     "unpark_order",
+    "watch_risk",
 ]

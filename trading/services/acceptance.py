@@ -15,6 +15,8 @@ from trading.rules import KINDS, slipped
 from trading.services.drafts import Draft
 from trading.services.pricing import has_its_shape, priced_rate, read_levels
 
+STOPS_ORDERS = {"stop_orders", "stop_all", "event"}
+
 
 def customer_may_trade(draft: Draft) -> None:
     """1. The customer may sign in and trade, and his country allows it."""
@@ -65,8 +67,26 @@ def instrument_is_offered(draft: Draft) -> None:
     if asked.side not in kind.sides:
         said = " or ".join(kind.sides)
         raise Invalid(f"The side of {asked.contract} is {said}.", errors={"side": [f"{said}."]})
+    orders_are_taken(draft)
     has_its_shape(asked, kind)
     read_levels(draft)
+
+
+def orders_are_taken(draft: Draft) -> None:
+    """Raise TradingStopped where a curb holds new orders of this kind back."""
+    symbol, contract = draft.asked.symbol, draft.asked.contract
+    for curb in draft.found.curbs or ():
+        if curb.effect not in STOPS_ORDERS or not curb.covers(contract):
+            continue
+        until = f" until {clock.iso(curb.ends_at)}" if curb.ends_at else ""
+        said = f"New orders on {symbol} are not taken now{until}. Open orders are not affected."
+        if curb.effect == "event":
+            said = f"Around an economic event {symbol} offers rise/fall alone{until}."
+        elif curb.contract:
+            said = f"This contract is not sold on {symbol} now{until}. Others are."
+        raise errors.TradingStopped(
+            said, symbol=symbol, contract=contract, ends_at=clock.iso(curb.ends_at) if curb.ends_at else None
+        )
 
 
 def market_is_open(draft: Draft) -> None:

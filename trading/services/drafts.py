@@ -57,6 +57,19 @@ class LimitFound(msgspec.Struct, array_like=True):
         return self.is_of_instrument and self.side != ""
 
 
+class CurbFound(msgspec.Struct, array_like=True):
+    """A curb in force over the order's account, instrument and side; `contract` is empty for all."""
+
+    effect: str
+    contract: str
+    cut: Decimal | None
+    ends_at: datetime | None
+
+    def covers(self, contract: str) -> bool:
+        """Tell whether it holds for a contract."""
+        return self.contract in ("", contract) and (self.effect != "event" or contract != "rise_fall")
+
+
 class Found(msgspec.Struct, array_like=True):
     """The row of the read statement `trading_read_placement`, in its order."""
 
@@ -118,6 +131,7 @@ class Found(msgspec.Struct, array_like=True):
     max_own_loss: Decimal | None
     max_own_open_orders: int | None
     limits: list[LimitFound] | None
+    curbs: list[CurbFound] | None
 
 
 class Draft:

@@ -10,7 +10,7 @@ from config.core.errors import Invalid
 from kyc.models import User
 from payments.ledger.models import Book
 from quotes.models import Instrument
-from trading.models import CustomerLimits, RiskLimit
+from trading.models import BookTerms, CustomerLimits, RiskLimit
 from trading.rules import KINDS
 
 
@@ -77,6 +77,23 @@ def lift_risk_limit(*, limit: RiskLimit, actor: User, reason: str) -> bool:
         actor=actor, action="risk_limit.lifted", target=limit, before={"most": limit.most}, reason=reason
     )
     return True
+
+
+@transaction.atomic
+def set_floor(*, terms: BookTerms, floor: Decimal | None, actor: User, reason: str) -> None:
+    """Set what the house of a book must hold for it to take orders; None sets no floor. Raises Invalid."""
+    if floor is not None:
+        floor = money.parse(floor, terms.book.scale)
+    before = BookTerms.objects.select_for_update(no_key=True).get(pk=terms.pk).floor
+    BookTerms.objects.filter(pk=terms.pk).update(floor=floor)
+    audit.record(
+        actor=actor,
+        action="floor.set",
+        target=terms,
+        before={"floor": before},
+        after={"floor": floor},
+        reason=reason,
+    )
 
 
 @transaction.atomic

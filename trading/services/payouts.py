@@ -16,6 +16,7 @@ from quotes.rules import SIMULATED
 from trading.facts import PayoutChanged
 from trading.models import Exposure, Order, PayoutRate, Terms
 from trading.rules import Ended, Policy, Recalculated, decide, recalculated
+from trading.selectors import payout_cut
 from trading.services.claims import COLUMNS, JOINS, Due
 from trading.services.histories import histories
 
@@ -28,11 +29,9 @@ WHERE o.closed_at >= %(since)s AND o.instrument_id = %(instrument)s AND o.contra
 SOLD = f"""
 SELECT {COLUMNS}
 FROM trading_order o JOIN quotes_watermark w ON w.instrument_id = o.instrument_id {JOINS}
-WHERE o.closed_at >= %(sold)s AND o.instrument_id = %(instrument)s AND o.contract = 'rise_fall'
+WHERE o.instrument_id = %(instrument)s AND o.contract = 'rise_fall'
   AND o.status = 'sold' AND o.expires_at >= %(since)s AND o.expires_at <= w.at AND b.kind = 'real'
 """  # noqa: S608 - assembled from constants
-# A sold order may have been sold so long before its end that it is still found.
-SOLD_BEFORE = timedelta(days=1)
 
 
 def recalculate_payouts() -> int:
@@ -41,17 +40,22 @@ def recalculate_payouts() -> int:
     Simulated instruments and those whose terms say so keep their fixed rate. Each instrument is a transaction
     of its own: one that has to wait holds no other up.
     """
-    return sum(map(_recalculate, Instrument.objects.order_by("pk").values_list("pk", flat=True)))
+    return sum(map(recalculate_payout, Instrument.objects.order_by("pk").values_list("pk", flat=True)))
 
 
 @transaction.atomic
-def _recalculate(instrument_id: int) -> bool:
+def recalculate_payout(instrument_id: int) -> bool:
+    """Bring one instrument's payout rate to what its policy and its curbs say; return whether it changed."""
     instrument = lock_rates(instrument_id)
     terms = Terms.objects.filter(instrument=instrument).order_by("-version").first()
     if terms is None:
         return False
     found = _policy_says(instrument, terms)
-    return apply_rate(instrument, found.rate, reason=found.reason, actor=None, inputs=_inputs(terms, found))
+    rate, reason, inputs = found.rate, found.reason, _inputs(terms, found)
+    if cut := payout_cut(instrument):
+        rate, reason = max(rate - cut, terms.min_rate), "lowered while a limit is nearly used up"
+        inputs["cut"] = f"{cut.normalize():f}"
+    return apply_rate(instrument, rate, reason=reason, actor=None, inputs=inputs)
 
 
 def _policy_says(instrument: Instrument, terms: Terms) -> Recalculated:
@@ -75,7 +79,7 @@ def _policy_says(instrument: Instrument, terms: Terms) -> Recalculated:
 
 def ended(instrument_id: int, since: datetime) -> list[Ended]:
     """Return the rise/fall orders of real money that ended since: sold ones as if they had been held."""
-    values: dict[str, Any] = {"instrument": instrument_id, "since": since, "sold": since - SOLD_BEFORE}
+    values: dict[str, Any] = {"instrument": instrument_id, "since": since}
     with connection.cursor() as cursor:
         cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
         cursor.execute(ENDED, values)

@@ -32,6 +32,7 @@ from trading.services.acceptance import (
     too_much_loss,
 )
 from trading.services.drafts import Draft, Found, PlaceOrder
+from trading.services.refusals import counted
 
 # After a longer wait for its locks an order would open at a price the customer no longer sees.
 LONGEST_PLACEMENT = timedelta(seconds=2)
@@ -62,6 +63,11 @@ def place_order(*, customer_id: int, command: PlaceOrder, sign_in: UUID | None =
     token family that must still live, for callers whose authentication left that to this one read. Raises the
     refusals of `trading.errors`, InsufficientFunds, Invalid, and Unavailable when the locks do not come.
     """
+    with counted(command=command, symbol=command.symbol, contract=command.contract):
+        return _place(customer_id, command, sign_in)
+
+
+def _place(customer_id: int, command: PlaceOrder, sign_in: UUID | None) -> Placed:
     require_well_formed(command)
     sha = _fingerprint(command)
     started = clock.now()
@@ -161,7 +167,7 @@ def draft_of(command: PlaceOrder, found: Found, started: datetime) -> Draft:
         opens_at = draft.entry_after = accepted_at + timedelta(milliseconds=found.entry_delay_ms)
     seconds = command.duration_seconds or 0
     if command.duration_ticks is not None:
-        seconds = found.max_tick_wait_seconds if found.terms_id is not None else 0
+        opens_at, seconds = accepted_at, found.max_tick_wait_seconds if found.terms_id is not None else 0
     draft.expires_at = command.expires_at or opens_at + timedelta(seconds=seconds)
     return draft
 

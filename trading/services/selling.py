@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from config.core import clock, facts, money
 from config.core.errors import Broken, Invalid
@@ -21,11 +22,12 @@ from quotes.services import history_lock
 from trading import errors
 from trading import facts as said
 from trading.facts import OrderView
-from trading.models import Order, Terms, VolatilityEstimate
+from trading.models import Curb, Order, Terms, VolatilityEstimate
 from trading.rules import Price, Question, Volatility, absolute, sale_value
-from trading.selectors import order_of, order_view
+from trading.selectors import curbs_over, order_of, order_view
 from trading.services.claims import Due, claim_one
 from trading.services.pricing import OLDEST_VOLATILITY
+from trading.services.refusals import counted
 from trading.services.tallies import add_to_tallies, reduce_exposure
 from trading.services.telling import account_changed, order_row
 
@@ -57,18 +59,23 @@ def sale_offer(*, customer_id: int, order_id: UUID) -> tuple[Due, Offer]:
     return due, _offer(due, clock.now())
 
 
-@transaction.atomic
 def sell_order(*, customer_id: int, order_id: UUID, client_id: str, min_price: str | None = None) -> Sold:
     """Buy an open order back at its value, once: a repeated `client_id` answers as before.
 
     Either this or the settler closes it: both need the order's row. Raises NoSuchOrder, OrderClosed,
     SaleNotOffered, PriceStale, and SalePriceChanged when the value is below `min_price`.
     """
+    with counted():
+        return _sell(customer_id, order_id, client_id, min_price)
+
+
+@transaction.atomic
+def _sell(customer_id: int, order_id: UUID, client_id: str, min_price: str | None) -> Sold:
     if not 1 <= len(client_id) <= 64:
         raise Invalid("client_id takes 1 to 64 characters.", errors={"client_id": ["1 to 64 characters."]})
     due = claim_one(order_id=order_id, customer_id=customer_id)
     if due is None:
-        return _repeated(customer_id, order_id, client_id)
+        return _repeated(customer_id, order_id, client_id, min_price)
     faultpoint("sell.after_claim")
     least = None if min_price is None else _amount(min_price, due.scale)
     history_lock([due.instrument])
@@ -80,7 +87,7 @@ def sell_order(*, customer_id: int, order_id: UUID, client_id: str, min_price: s
             min_price=f"{least:f}",
             price=f"{offer.price:f}",
         )
-    view = _close(due, offer, client_id, now)
+    view = _close(due, offer, client_id, min_price, now)
     faultpoint("sell.before_commit")
     return Sold(view, is_replayed=False)
 
@@ -92,11 +99,16 @@ def _amount(value: str, scale: int) -> Decimal:
         raise Invalid(refused.detail, errors={"min_price": [refused.detail]}) from None
 
 
-def _repeated(customer_id: int, order_id: UUID, client_id: str) -> Sold:
+def _repeated(customer_id: int, order_id: UUID, client_id: str, min_price: str | None) -> Sold:
     view = order_of(customer_id, order_id)
-    if Order.objects.filter(pk=order_id, status=Order.Status.SOLD, sale_client_id=client_id).exists():
-        return Sold(view, is_replayed=True)
-    raise _closed(view)
+    sold = Order.objects.filter(pk=order_id, status=Order.Status.SOLD, sale_client_id=client_id).first()
+    if sold is None:
+        raise _closed(view)
+    if (sold.sale or {}).get("min_price") != min_price:
+        raise errors.IdempotencyMismatch(
+            "This client_id sold the order at another min_price. Use a new client_id.", order=str(order_id)
+        )
+    return Sold(view, is_replayed=True)
 
 
 def _closed(view: OrderView) -> errors.OrderClosed:
@@ -115,6 +127,9 @@ def _offer(due: Due, now: datetime) -> Offer:
         raise errors.SaleNotOffered("This order runs to its end; it is not bought back early.")
     if entry is None:
         raise errors.SaleNotOffered("The order has no entry yet. Try again in a moment.")
+    if held := sales_held(due, now):
+        until = f" until {clock.iso(held.ends_at)}" if held.ends_at else ""
+        raise errors.SaleNotOffered(f"Early sales are stopped now{until}. The order goes on to its end.")
     _not_too_near(due, entry, now, timedelta(seconds=terms.sell_cutoff_seconds))
     tick, volatility, estimate = _market(due, now)
     parted = Gap.objects.filter(instrument=due.instrument, reason=Gap.Reason.SOURCE_CHANGED)
@@ -158,6 +173,15 @@ def _offer(due: Due, now: datetime) -> Offer:
     return Offer(price, tick, inputs)
 
 
+def sales_held(due: Due, now: datetime) -> Curb | None:
+    """Return a curb that holds the early sale of an order back, or None."""
+    effects = (Curb.Effect.STOP_SALES, Curb.Effect.STOP_ALL, Curb.Effect.EVENT)
+    over = curbs_over(due.instrument, now).filter(effect__in=effects)
+    over = over.filter(Q(book=None) | Q(book_id=due.book))
+    over = over.filter(contract__in=("", due.contract), side__in=("", due.side))
+    return over.first()
+
+
 def _not_too_near(due: Due, entry: Price, now: datetime, cutoff: timedelta) -> None:
     seconds = int(cutoff.total_seconds())
     if now < max(entry.at, due.accepted_at) + cutoff:
@@ -189,7 +213,7 @@ def _market(due: Due, now: datetime) -> tuple[Price, Volatility, int]:
 # --- closing ------------------------------------------------------------------------------------------
 
 
-def _close(due: Due, offer: Offer, client_id: str, now: datetime) -> OrderView:
+def _close(due: Due, offer: Offer, client_id: str, min_price: str | None, now: datetime) -> OrderView:
     tick = offer.tick
     closed = Order.objects.filter(pk=due.id, status=Order.Status.OPEN).update(
         status=Order.Status.SOLD,
@@ -199,7 +223,7 @@ def _close(due: Due, offer: Offer, client_id: str, now: datetime) -> OrderView:
         exit_seq=tick.seq,
         exit_price=tick.price,
         sale_client_id=client_id,
-        sale=offer.inputs,
+        sale={**offer.inputs, "min_price": min_price},
     )
     if closed != 1:
         raise Broken(f"order {due.id} was locked open and is not")

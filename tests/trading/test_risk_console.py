@@ -14,7 +14,7 @@ from payments.ledger.models import Book
 from tests.cast import browser_for
 from tests.market import Market, trading_book
 from trading.models import BookTerms, Curb, Refusals, RiskAlert
-from trading.services import watch_risk
+from trading.services import set_curb, watch_risk
 
 pytestmark = pytest.mark.django_db
 CURBS = reverse("admin:trading_curb_changelist")
@@ -39,13 +39,22 @@ def test_all_trading_is_stopped_with_a_reason_and_lifted(console: Client, olga: 
     asked = console.get(page("hold_back")).content.decode()
     assert "A kill switch" in asked
     done = console.post(page("hold_back"), fill(effect="stop_orders"), follow=True)
-    assert "no new orders #" in done.content.decode()
+    assert "Set: no new orders, over everything." in done.content.decode()
     curb = Curb.objects.get()
     assert (curb.effect, curb.comment, curb.set_by, curb.ends_at) == ("stop_orders", "a rumour", olga, None)
     lift = {"action": "lift", "_selected_action": curb.pk, "_reasoned": "1", "reason": "false alarm"}
     console.post(CURBS, lift)
     curb.refresh_from_db()
     assert curb.ends_at is not None
+
+
+def test_the_list_names_what_is_held_back(console: Client, olga: User) -> None:
+    instrument, book = Market().instrument, trading_book("real-usd", kind="real")
+    set_curb(effect="stop_sales", instrument=instrument, contract="touch", book=book, actor=olga, comment="x")
+    set_curb(effect="stop_orders", instrument_class="fx", side="up", actor=olga, comment="x")
+    listed = console.get(CURBS).content.decode()
+    assert "VOL100, touch/no touch in real-usd" in listed
+    assert "Currencies, up" in listed
 
 
 def test_what_is_refused_keeps_what_was_typed(console: Client) -> None:
@@ -90,9 +99,7 @@ def test_a_floor_is_set_and_the_dashboard_shows_the_alert(console: Client) -> No
     book: Book = trading_book("euros", kind="real", currency="EUR")
     terms = BookTerms.objects.get(book=book)
     asked = {"action": "set_floor", "_selected_action": terms.pk, "_reasoned": "1"}
-    console.post(
-        reverse("admin:trading_bookterms_changelist"), {**asked, "floor": "50", "reason": "new"}
-    )
+    console.post(reverse("admin:trading_bookterms_changelist"), {**asked, "floor": "50", "reason": "new"})
     terms.refresh_from_db()
     assert terms.floor == Decimal(50)
     assert watch_risk() == 2

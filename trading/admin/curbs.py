@@ -61,7 +61,18 @@ class CurbForm(ReasonForm):
     ends_at = forms.SplitDateTimeField(
         required=False, widget=UnfoldAdminSplitDateTimeWidget(), help_text="UTC. Empty: until it is lifted."
     )
-    field_order = ("effect", "book", "instrument", "instrument_class", "contract", "side", "cut")
+    field_order = (
+        "effect",
+        "book",
+        "instrument",
+        "instrument_class",
+        "contract",
+        "side",
+        "cut",
+        "starts_at",
+        "ends_at",
+        "reason",
+    )
 
 
 class EventsForm(ReasonForm):
@@ -119,16 +130,25 @@ class InForce(admin.SimpleListFilter):
         return queryset
 
 
+def over(curb: Curb) -> str:
+    """Name what a curb holds back: "VOL100, touch in real-usd", say, or "everything"."""
+    kinds = dict(Instrument.Class.choices)
+    named = [
+        curb.instrument.symbol if curb.instrument else "",
+        kinds.get(curb.instrument_class, ""),
+        dict(Order.Contract.choices).get(curb.contract, ""),
+        curb.side,
+    ]
+    said = ", ".join(filter(None, named)) or "everything"
+    return f"{said} in {curb.book.code}" if curb.book else said
+
+
 @admin.register(Curb)
 class CurbAdmin(ReadOnlyAdmin):
     list_display = (
         "effect",
         "state",
-        "book",
-        "instrument",
-        "instrument_class",
-        "contract",
-        "side",
+        "over",
         "cut",
         "starts_at",
         "ends_at",
@@ -149,6 +169,11 @@ class CurbAdmin(ReadOnlyAdmin):
             return "ended"
         return "to come" if curb.starts_at > now else "in force"
 
+    @display(description="Over")
+    def over(self, curb: Curb) -> str:
+        """Say what it holds back."""
+        return over(curb)
+
     @reasoned_action(
         description="Lift the curb",
         effect="It ends now, for orders and sales from now on. What the risk watcher set stays lifted while "
@@ -167,7 +192,7 @@ class CurbAdmin(ReadOnlyAdmin):
     )
     def hold_back(self, request: HttpRequest, reason: str, **held: Any) -> str:
         curb = services.set_curb(actor=cast(User, request.user), comment=reason, **held)
-        return f"{curb} is set."
+        return f"Set: {curb.get_effect_display()}, over {over(curb)}."
 
     @reasoned_page(
         description="Import economic events",

@@ -49,9 +49,12 @@ class Stop:
 
 
 class Backoff:
-    """Waits that double from `first` to `longest` seconds, with full jitter above half."""
+    """Waits that double from `first` to `longest` seconds, with full jitter above half.
 
-    def __init__(self, first: float = 0.2, longest: float = 5.0) -> None:
+    Who loses one connection after the other must still be back within 5 s of each.
+    """
+
+    def __init__(self, first: float = 0.2, longest: float = 2.0) -> None:
         self.first, self.longest = first, longest
         self.reset()
 

@@ -20,7 +20,7 @@ from config.bench.stage import funded_accounts
 from config.core import clock
 from config.core.errors import DomainError
 from config.core.ids import new_id
-from payments.ledger.checks import check_ledger
+from config.drills.stage import ledger_amiss
 from quotes import services
 from quotes.feed import Feed
 from quotes.intake import Link
@@ -275,7 +275,7 @@ def run(seed: int, dose: int = 10_000, sabotage: bool = False) -> dict[str, Any]
                 drill.live()
         else:
             drill.live()
-        broken = [difference.text for difference in check_ledger(whole=True).differences]
+        broken = ledger_amiss()
     orders = list(Order.objects.select_related("instrument", "account__book").order_by("id"))
     records = {market.instrument.pk: Record(market.instrument.pk) for market in drill.markets}
     broken += [found for order in orders if (found := records[order.instrument_id].objection(order))]

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from config.core.errors import Invalid
+from config.core.faults import faultpoint
 from config.core.http import ApiView, idempotency_key, page, problem, whole_number
 from config.core.throttle import Limit
 from kyc.tokens import Claims
@@ -143,6 +144,7 @@ class OrdersView(ApiView):
         placed = place_order(customer_id=_customer_id(request), command=command, sign_in=sign_in)
         if placed.is_replayed:
             return Response(placed.order, headers={"Idempotency-Replayed": "true"})
+        faultpoint("orders.before_answer")
         return Response(placed.order, status=201)
 
     @extend_schema(

@@ -20,7 +20,7 @@ from config.bench.stage import funded_accounts
 from config.core import clock
 from config.core.errors import DomainError
 from config.core.ids import new_id
-from config.drills.stage import ledger_amiss
+from config.drills.books import ledger_amiss
 from quotes import services
 from quotes.feed import Feed
 from quotes.intake import Link

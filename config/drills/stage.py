@@ -21,6 +21,7 @@ from typing import Any
 from config.bench.stage import Market, funded_accounts
 from config.core.models import Fact
 from config.core.workers import TRANSIENT, close_connections
+from config.drills.books import ledger_amiss
 from config.drills.feed_faults import Record, told
 from config.embedded import environment as env
 from config.embedded.machine import free_port
@@ -28,7 +29,6 @@ from config.embedded.processes import Identity, Program, send
 from config.embedded.run import read_procfile, role_program
 from kyc.models import User
 from kyc.services import issue_tokens
-from payments.ledger.checks import check_ledger
 from payments.ledger.models import Account, Transfer
 from quotes.models import Instrument
 from trading.models import Order
@@ -278,14 +278,6 @@ def settled_after(most_seconds: float) -> float:
     while waited_for.exists() and time.monotonic() < began + most_seconds:
         time.sleep(0.05)
     return round(time.monotonic() - began, 1)
-
-
-def ledger_amiss(*, whole: bool = True) -> list[str]:
-    """Name what the ledger's check finds."""
-    return [
-        f"{each['what']} in {each['book']}: {each['found']}, not {each['expected']}"
-        for each in check_ledger(whole=whole).differences
-    ]
 
 
 def money_amiss() -> list[str]:

@@ -1,9 +1,7 @@
 """Every contract by its rule, and against an oracle that looks at every tick."""
 
-import random
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -11,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.drills import model
+from config.drills.oracle import Record, Tick
 from tests.market import NOON
-from trading.rules import KINDS, Contract, Gap, History, Price, decide, last_digit, reach
+from trading.rules import KINDS, Contract, Gap, History, Price, decide, last_digit
 
 D = Decimal
 SECOND = timedelta(seconds=1)
@@ -45,23 +45,8 @@ def history_of(
     agreed: Contract, ticks: Sequence[Price], *, known: float = 60, gaps: Sequence[Gap] = ()
 ) -> History:
     """Read from a list of ticks what the settler reads from the tables."""
-    entry = agreed.entry
-    assert entry is not None
-    life = [tick for tick in ticks if entry.at < tick.at <= agreed.expires_at and tick.at <= at(known)]
-    count = agreed.duration_ticks
-    nth = life[count - 1] if count is not None and len(life) >= count else None
-    if nth is not None:
-        life = [tick for tick in life if tick.seq <= nth.seq]
-    edges = reach(agreed, entry)
-    return History(
-        known_until=at(known),
-        gaps=gaps,
-        last_before=life[-1] if life else None,
-        nth=nth,
-        reached=next((tick for tick in life if edges.is_reached_by(tick.price)), None),
-        ticks=len(life) + 1,
-        total=entry.price + sum((tick.price for tick in life), D(0)),
-    )
+    record = Record([Tick(tick.at, tick.seq, tick.price) for tick in ticks if tick.at <= at(known)])
+    return replace(model.history_of(agreed, record, at(known)), gaps=gaps)
 
 
 def ended(kind: str, side: str, prices: Sequence[str], **agreed: object) -> str:
@@ -257,160 +242,27 @@ def test_a_voided_tick_refunds_what_rests_on_it(
 # --- the oracle ---------------------------------------------------------------------------------------
 
 
-@dataclass
-class Walk:
-    """A random walk with ties, silences and gaps, and everything known of it."""
-
-    ticks: list[Price]
-    gaps: list[Gap]
-
-
-def walk(chance: random.Random) -> Walk:
-    ticks, now, price = [], 0.0, 10_000
-    for seq in range(2, chance.choice([2, 3, 20, 60])):
-        # Often at whole seconds: at the very expiry, and at the very entry's second.
-        now += chance.choice([1, 1, 2, 5, 0.5, 0.000001, 40])
-        price += chance.choice([0, 0, 1, -1, 7, -7, 100, -100])
-        ticks.append(Price(at(now), seq, D(price) / 100))
-    gaps = []
-    if chance.random() < 0.3:
-        starts = chance.choice([-3, 0, 5, 30, 59, 60])
-        gaps.append(
-            Gap(
-                at(starts),
-                at(starts + chance.choice([1, 5, 30])),
-                chance.choice(["source_silent", "feed_dead"]),
-            )
-        )
-    return Walk(ticks, gaps)
-
-
-def expected_end(made: Contract, seen: Walk) -> str:
-    """Say how an order ends by looking at every tick in turn; it shares nothing with the rules but words."""
-    entry = D("100.00")
-    life = [tick for tick in seen.ticks if tick.at <= made.expires_at]
-    base = entry if made.is_relative else D(0)
-    barrier, low, high = ((None if v is None else base + v) for v in (made.barrier, made.low, made.high))
-    path = made.kind in ("touch", "stays_between")
-    touched = None
-    for number, tick in enumerate(life, start=1):
-        if made.duration_ticks and number > made.duration_ticks:
-            break
-        hit = False
-        if made.kind == "touch":
-            before = entry
-            hit = barrier == before or (before < barrier <= tick.price) or (before > barrier >= tick.price)  # type: ignore[operator]
-        elif made.kind == "stays_between":
-            hit = not low < tick.price < high  # type: ignore[operator]
-        if hit:
-            touched = tick
-            break
-    last = None
-    if touched is not None:
-        end_at, last = touched.at, touched
-    elif made.duration_ticks:
-        if len(life) >= made.duration_ticks:
-            last = life[made.duration_ticks - 1]
-        end_at = last.at if last else made.expires_at
-    else:
-        end_at = made.expires_at
-        last = life[-1] if life else None
-    for gap in seen.gaps:
-        if gap.starts_at < end_at <= gap.ends_at:
-            return "feed_dead" if gap.reason == "feed_dead" else "feed_gap"
-    for gap in seen.gaps:
-        missing = gap.ends_at > at(0) and gap.starts_at < end_at
-        if missing and (path or made.duration_ticks or made.kind == "asian"):
-            return "feed_gap"
-    if last is None and (made.duration_ticks or made.kind == "rise_fall"):
-        return "no_exit"
-    price = last.price if last else entry
-    if (
-        made.kind == "rise_fall"
-        and not made.duration_ticks
-        and last
-        and (made.expires_at - last.at) > timedelta(seconds=30)
-    ):
-        return "stale_exit"
-    tail = str(price.quantize(D("0.01")))[-1]
-    if made.kind == "rise_fall":
-        if price == entry:
-            return "tie" if made.tie_policy == "refund" else "lost"
-        right = "up" if price > entry else "down"
-    elif made.kind == "higher_lower":
-        right = "neither" if price == barrier else ("up" if price > barrier else "down")  # type: ignore[operator]
-    elif made.kind == "touch":
-        right = "touch" if touched else "no_touch"
-    elif made.kind == "ends_between":
-        right = "neither" if price in (low, high) else ("in" if low < price < high else "out")  # type: ignore[operator]
-    elif made.kind == "stays_between":
-        right = "out" if touched else "in"
-    elif made.kind == "digit_match":
-        right = "matches" if tail == str(made.digit) else "differs"
-    elif made.kind == "digit_over":
-        right = "neither" if tail == str(made.digit) else ("over" if int(tail) > made.digit else "under")  # type: ignore[operator]
-    elif made.kind == "digit_even":
-        right = "even" if tail in "02468" else "odd"
-    else:
-        prices = [entry, *(tick.price for tick in life[: made.duration_ticks])]
-        mean = sum(prices, D(0)) / len(prices)
-        right = "neither" if abs(price - mean) < D("1e-20") else ("up" if price > mean else "down")
-    return "won" if right == made.side else "lost"
-
-
-def any_contract(chance: random.Random) -> Contract:
-    kind = chance.choice(list(KINDS))
-    row = KINDS[kind]
-    agreed: dict[str, object] = {}
-    relative = chance.random() < 0.5
-    base = D(0) if relative else D(100)
-    if "barrier" in row.takes:
-        agreed = {"barrier": base + D(chance.choice([-100, -7, -1, 0, 1, 7, 100])) / 100}
-    elif "low" in row.takes:
-        agreed = {
-            "low": base - D(chance.choice([1, 7, 100])) / 100,
-            "high": base + D(chance.choice([1, 7, 100])) / 100,
-        }
-    elif "digit" in row.takes:
-        agreed = {"digit": chance.randint(0, 9)}
-    if agreed and "digit" not in agreed:
-        agreed["is_relative"] = relative
-    if row.lengths == {"ticks"} or chance.random() < 0.4:
-        agreed["duration_ticks"] = chance.choice([1, 2, 5, 20])
-    return contract(kind, chance.choice(row.sides), tie_policy=chance.choice(["refund", "lose"]), **agreed)
-
-
 @settings(max_examples=1_500, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_the_rules_agree_with_an_oracle(seed: int) -> None:
-    chance = random.Random(seed)
-    seen, made = walk(chance), any_contract(chance)
-    outcome = decide(made, history_of(made, seen.ticks, known=61, gaps=seen.gaps))
-    assert outcome is not None
-    assert (outcome.refund_reason or outcome.status) == expected_end(made, seen)
+    assert model.simulated(seed, 1)[1] == []
 
 
 def test_the_oracle_has_seen_every_end() -> None:
-    chance = random.Random(4)
-    seen: Counter[tuple[str, str]] = Counter()
-    for _ in range(20_000):
-        made, market = any_contract(chance), walk(chance)
-        outcome = decide(made, history_of(made, market.ticks, known=61, gaps=market.gaps))
-        assert outcome is not None
-        end = outcome.refund_reason or outcome.status
-        assert end == expected_end(made, market), (made, market)
-        seen[made.kind, end] += 1
-    assert all(seen[kind, end] for kind in KINDS for end in ("won", "lost", "feed_gap", "feed_dead"))
-    assert {end for kind, end in seen if kind == "rise_fall"} >= {"tie", "no_exit", "stale_exit"}
+    seen, differed = model.simulated(4, 8_000)
+    assert differed == []
+    ends = ("won", "lost", "feed_gap", "feed_dead", "voided", "no_entry", "too early")
+    assert [f"{kind}: {end}" for kind in KINDS for end in ends if not seen[f"{kind}: {end}"]] == []
+    assert all(seen[f"rise_fall: {end}"] for end in ("tie", "no_exit", "stale_exit"))
 
 
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 2**32), known=st.floats(0, 70))
 def test_what_is_decided_early_stays_so(seed: int, known: float) -> None:
     """More of the market never changes an outcome, as no gap is recorded before the watermark."""
-    chance = random.Random(seed)
-    seen, made = walk(chance), any_contract(chance)
-    gaps = [gap for gap in seen.gaps if gap.starts_at >= at(known)]
-    early = decide(made, history_of(made, seen.ticks, known=known))
+    made, record = model.any_order(seed, 0)
+    begun = model.BEGINS_AT + timedelta(seconds=known)
+    record.gaps = [gap for gap in record.gaps if gap.starts_at >= begun]
+    early = model.end_of(model.contract_of(made), record.upto(begun), begun)
     if early is not None:
-        assert decide(made, history_of(made, seen.ticks, known=300, gaps=gaps)) == early
+        assert model.end_of(model.contract_of(made), record, begun + timedelta(minutes=5)) == early

@@ -1,5 +1,6 @@
 """What the settlers claim: orders that can be decided now, locked, each by one settler."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -114,12 +115,13 @@ _OPEN = """
     WHERE instrument_id = w.instrument_id AND status = 'open' AND parked_at IS NULL
       AND (%(only)s::uuid IS NULL OR id = %(only)s::uuid)
 """
-# A dead instrument never fills a batch: each gives at most `limit` orders, and only up to its own watermark.
+# A dead instrument never fills a batch: each gives at most `limit` orders of a shard, and only up to its own
+# watermark.
 CLAIM_EXPIRED = f"""
 SELECT {COLUMNS}
-FROM quotes_watermark w
+FROM quotes_watermark w CROSS JOIN unnest(%(shards)s::smallint[]) AS s (number)
 CROSS JOIN LATERAL (
-    SELECT * FROM trading_order {_OPEN} AND shard = %(shard)s AND expires_at <= least(w.at, %(cutoff)s)
+    SELECT * FROM trading_order {_OPEN} AND shard = s.number AND expires_at <= least(w.at, %(cutoff)s)
     ORDER BY expires_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) o {JOINS}
 ORDER BY o.expires_at, o.id
@@ -224,9 +226,12 @@ def due_shards(first_shard: int, cutoff: datetime) -> list[tuple[int, int]]:
         return list(cursor.fetchall())
 
 
-def claim_expired(*, shard: int, cutoff: datetime, limit: int = BATCH, only: UUID | None = None) -> list[Due]:
-    """Lock and return orders of a shard whose expiry their watermark has passed, `limit` of an instrument."""
-    return _claimed(CLAIM_EXPIRED, {"shard": shard, "cutoff": cutoff, "only": only, "limit": limit})
+def claim_expired(
+    *, shards: Sequence[int], cutoff: datetime, limit: int = BATCH, only: UUID | None = None
+) -> list[Due]:
+    """Lock and return orders whose expiry their watermark has passed, `limit` an instrument and shard."""
+    values = {"shards": list(shards), "cutoff": cutoff, "only": only, "limit": limit}
+    return _claimed(CLAIM_EXPIRED, values)
 
 
 def claim_counted(*, cutoff: datetime, only: UUID | None = None) -> list[Due]:

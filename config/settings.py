@@ -333,7 +333,6 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 60},
     },
     "volatility": {"task": "trading.estimate_volatility", "schedule": 30.0, "options": {"expires": 30}},
-    "risk watch": {"task": "trading.watch_risk", "schedule": 1.0, "options": {"expires": 1}},
     "refusal retention": {"task": "trading.trim_refusals", "schedule": crontab(hour=4, minute=20)},
     "ledger snapshots": {"task": "ledger.take_snapshots", "schedule": 60.0, "options": {"expires": 60}},
     "ledger check": {"task": "ledger.check_changed", "schedule": 60.0, "options": {"expires": 60}},

@@ -37,12 +37,6 @@ def recalculate_payouts() -> int:
     return services.recalculate_payouts()
 
 
-@shared_task(name="trading.watch_risk")
-def watch_risk() -> int:
-    """Act on limits nearly used up and houses below their floor."""
-    return services.watch_risk()
-
-
 @shared_task(name="trading.trim_refusals")
 def trim_refusals() -> int:
     """Delete old counts of refusals."""

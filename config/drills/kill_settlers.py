@@ -148,6 +148,7 @@ class Crowd:
 
 def settle_without_guards() -> None:
     """Be a settler of the negative control."""
+    claims.CLAIM_FIRST = claims.CLAIM_FIRST.replace("FOR UPDATE SKIP LOCKED", "")
     claims.CLAIM_EXPIRED = claims.CLAIM_EXPIRED.replace("FOR UPDATE SKIP LOCKED", "")
     settlement.CLOSE = settlement.CLOSE.replace("AND o.status = 'open'", "")
     settlement.derived_id = lambda cause, what: new_id()

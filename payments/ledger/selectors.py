@@ -141,6 +141,11 @@ def system_balances(book: Book) -> dict[str, Decimal]:
     return {code: balance for _, _, code, balance in _system_balances(book=book.pk)}
 
 
+def house_balances() -> dict[int, Decimal]:
+    """Return what every book's house holds, by the book's id, in one pass over the newest transfers."""
+    return {book: balance for _, book, _, balance in _system_balances(code=Account.Code.HOUSE)}
+
+
 def escrow_balances() -> dict[int, Decimal]:
     """Return what every book's escrow holds, by the account's id, in one pass over the newest transfers."""
     return {pk: balance for pk, _, _, balance in _system_balances(code=Account.Code.ESCROW)}

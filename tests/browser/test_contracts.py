@@ -134,6 +134,7 @@ def test_a_digit_is_bought_on_ticks_and_settled(visitor: Visitor) -> None:
         expect(settled).to_contain_text("Lost" if ends_in_seven else "Won")
 
 
+@pytest.mark.long  # a platform of its own; its parts are tested without one
 def test_a_refused_side_cannot_be_bought_and_says_why(visitor: Visitor) -> None:
     page = visitor.page
     choose(page, "Digit over / under")

@@ -389,7 +389,7 @@ def assert_settling_again_changes_nothing(stage: Stage) -> None:
 
 
 def claim_of(order: Order) -> Claim:
-    return partial(claim_expired, shards=[order.shard], cutoff=clock.now(), only=order.pk)
+    return partial(claim_expired, shard=order.shard, cutoff=clock.now(), only=order.pk)
 
 
 def settle_reopened(order: Order) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from config.core import clock
-from config.core.errors import DomainError, Invalid
+from config.core.errors import Conflict, DomainError, Invalid
 from config.core.models import AuditEntry, Fact
 from tests.cast import client_for
 from tests.market import NOON, Market, funded_account, trading_book
@@ -181,7 +181,7 @@ def newest(desk: Desk) -> tuple[str, str]:
 
 def test_lower_payouts_lower_the_rate_for_everybody_and_lifting_restores_it(desk: Desk) -> None:
     held = curb(desk, "lower_payouts", cut=D("0.10"))
-    assert newest(desk) == ("0.75", "lowered while a limit is nearly used up")
+    assert newest(desk) == ("0.75", "lowered for now")
     assert desk.place("up", "10.00").order.payout_rate == "0.75"
     assert recalculate_payouts() == 0
     lift_curb(curb=held, actor=desk.alice, reason="room again")
@@ -213,7 +213,11 @@ def test_priced_contracts_pay_less_while_payouts_are_lowered(
     ask = {"contract": "digit_even", "side": "even", "duration_ticks": 5, "duration_seconds": None}
     assert desk.place(stake="10.00", **ask).order.payout_rate == "0.9"
     curb(desk, "lower_payouts", cut=D("0.10"))
-    assert desk.place(stake="10.00", **ask).order.payout_rate == "0.7"
+    assert desk.place(stake="10.00", **ask).order.payout_rate == "0.8"
+    desk.market.terms(
+        contracts=["digit_even"], max_duration_ticks=10, margin=D("0.05"), min_priced_rate=D("0.85")
+    )
+    assert desk.place(stake="10.00", **ask).order.payout_rate == "0.85"
 
 
 # --- what cannot be meant -----------------------------------------------------------------------------
@@ -238,6 +242,17 @@ def test_what_cannot_be_meant_is_refused(desk: Desk, named: dict[str, Any], fiel
     assert list(caught.value.details["errors"]) == [field]
     assert not Curb.objects.exists()
     assert not AuditEntry.objects.filter(action="curb.set").exists()
+
+
+@pytest.mark.parametrize("effect", ["stop_orders", "event"])
+def test_the_same_stands_once(desk: Desk, effect: str) -> None:
+    first = curb(desk, effect)
+    for _ in range(2):
+        with pytest.raises(Conflict):
+            curb(desk, effect)
+    lift_curb(curb=first, actor=desk.alice, reason="over")
+    desk.clock.move(1)
+    assert curb(desk, effect).pk != first.pk
 
 
 def test_an_instrument_and_a_class_exclude_each_other(desk: Desk) -> None:
@@ -302,6 +317,7 @@ def test_around_an_event_rise_fall_alone_is_offered(db: None, make_desk: Callabl
         ("at,symbol,name\n", "There is no event in it."),
         ("at,symbol,name\n2030-01-15T12:00:00,VOL100,x\n", "line 2: '2030-01-15T12:00:00' needs a time zone"),
         ("at,symbol,name\nnoon,VOL100,x\n", "line 2: "),
+        ("at,symbol,name\n9999-12-31T23:59:00-05:00,VOL100,x\n", "line 2: "),
         ("at,symbol,name\n2030-01-15T12:00:00Z,GOLD,x\n", "line 2: there is no instrument 'GOLD'"),
         ("at,symbol,name\n2030-01-15T12:00:00Z,class:art,x\n", "line 2: there is no class 'art'"),
         ("at,symbol,name\n2030-01-15T12:00:00Z,*,\n", "line 2: a name is one line of 1 to 200 characters"),
@@ -325,6 +341,8 @@ def test_a_calendar_that_cannot_be_read_records_nothing(desk: Desk, text: str, s
 def test_instruments_say_what_is_held_back(desk: Desk) -> None:
     curb(desk, "event", instrument=desk.market.instrument, ends_at=NOON + timedelta(minutes=5))
     curb(desk, "stop_orders", instrument_class="fx")
+    curb(desk, "stop_orders", side="up")
+    curb(desk, "stop_sales", starts_at=NOON + timedelta(days=2))
     curb(desk, "lower_payouts", cut=D("0.10"))
     answer = client_for().get("/api/v1/instruments/VOL100").json()
     assert answer["curbs"] == [
@@ -332,7 +350,7 @@ def test_instruments_say_what_is_held_back(desk: Desk) -> None:
             "effect": "event",
             "book": None,
             "contract": None,
-            "side": None,
+            "starts_at": "2030-01-15T12:00:00.000000Z",
             "ends_at": "2030-01-15T12:05:00.000000Z",
         }
     ]

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from config.core import clock
 from config.core.errors import DomainError
 from tests.market import NOON
 from tests.trading.conftest import Desk
@@ -61,10 +62,17 @@ def test_nobody_is_named(desk: Desk) -> None:
         ("invalid", "VOL100", "rise_fall", 1),
         ("unknown_instrument", "", "", 1),
     ]
-    written = str(list(Refusals.objects.values()))
-    assert "alice" not in written
-    assert "client_id" not in written
-    assert f"'account': {desk.account.pk + 1}" not in written
+    asked = {"at": clock.iso(NOON), "side": "up", "stake": "10.00", "duration_seconds": "60"}
+    unread = {name: value for name, value in asked.items() if name != "stake"}
+    assert [row.recent for row in Refusals.objects.order_by("code")] == [[asked], [unread], [asked]]
+
+
+def test_what_somebody_has_and_allows_himself_is_not_kept(desk: Desk) -> None:
+    desk.place("up", "600.00")
+    refuse(lambda: desk.place("up", "500.00"))
+    (row,) = Refusals.objects.all()
+    assert row.code == "insufficient_funds"
+    assert row.recent == [{"at": clock.iso(NOON), "side": "up", "stake": "500.00", "duration_seconds": "60"}]
 
 
 def test_a_sale_that_is_refused_counts_too(desk: Desk) -> None:

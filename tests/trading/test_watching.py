@@ -1,25 +1,53 @@
 """The risk watcher acts on what is nearly used up, tells it, and puts things right when calm has returned."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connections, transaction
 
 from config.core import clock
+from config.core.errors import Invalid
 from config.core.models import AuditEntry, Fact
+from kyc.models import Jurisdiction
 from payments.ledger.models import Account
-from tests.market import NOON, fund
+from quotes.services import open_days
+from tests.market import NOON, fund, funded_account, trading_book
 from tests.trading.conftest import Desk
 from tests.trading.test_contract_orders import moves, ticks
 from tests.trading.test_exposure import limit, refused
 from trading.models import BookTerms, Curb, PayoutRate, RiskAlert
 from trading.rules import house_level, level
 from trading.selectors import worst_case
-from trading.services import lift_curb, lift_risk_limit, set_floor, settle_due, watch_risk
+from trading.services import (
+    lift_curb,
+    lift_risk_limit,
+    recalculate_payouts,
+    set_floor,
+    set_payout_rate,
+    set_risk_limit,
+    settle_due,
+    watch_risk,
+)
 
 D = Decimal
+
+
+@pytest.fixture
+def desk(db: None, make_desk: Callable[..., Desk]) -> Desk:
+    """Alice with 1,000.00 of real money."""
+    return real(make_desk())
+
+
+def real(desk: Desk) -> Desk:
+    Jurisdiction.objects.update_or_create(
+        country="AE", defaults={"allows_real": True, "licence_reference": "TEST"}
+    )
+    desk.account = funded_account(desk.alice.pk, trading_book("money", kind="real"), "1000.00")
+    return desk
 
 
 @pytest.mark.parametrize(
@@ -101,9 +129,9 @@ def test_step_by_step_up_and_down_again(desk: Desk) -> None:
         ("risk.alerted", "system", ""),
         ("curb.set", "system", f"90% of limit {alert.limit_id} used"),
         ("curb.set", "system", f"100% of limit {alert.limit_id} used"),
+        ("curb.lifted", "system", "calm again"),
+        ("curb.lifted", "system", "calm again"),
         ("risk.calmed", "system", "calm again"),
-        ("curb.lifted", "system", "calm again"),
-        ("curb.lifted", "system", "calm again"),
     ]
     (told,) = Fact.objects.filter(name="risk.alerted")
     assert (told.topic, told.payload["used"], told.payload["most"]) == ("operators", "68.00", "85.00")
@@ -200,3 +228,77 @@ def test_a_house_below_its_floor_takes_no_orders(desk: Desk) -> None:
         .order_by("id")
         .values_list("before__floor", "after__floor")
     ) == [(None, "20.00"), ("20.00000000", None)]
+
+
+@pytest.mark.parametrize("floor", ["0", "-1"])
+def test_a_floor_is_above_zero(desk: Desk, floor: str) -> None:
+    terms = BookTerms.objects.get(book=desk.account.book)
+    with pytest.raises(Invalid):
+        set_floor(terms=terms, floor=D(floor), actor=desk.alice, reason="nothing to lose")
+    terms.refresh_from_db()
+    assert terms.floor is None
+
+
+def test_a_limit_of_demo_money_lowers_nobody_elses_payout(desk: Desk) -> None:
+    demo = funded_account(desk.alice.pk, trading_book("playground"), "1000.00")
+    set_risk_limit(
+        book=demo.book,
+        most=D("85.00"),
+        actor=desk.alice,
+        comment="x",
+        instrument=desk.market.instrument,
+        side="up",
+    )
+    desk.place("up", "90.00", account=demo.pk)
+    assert watch_risk() == 2
+    assert (rate(desk), desk.place("up", "1.00").order.payout_rate) == ("0.85", "0.85")
+
+
+def test_the_operators_rate_is_lowered_at_once_where_payouts_are(desk: Desk) -> None:
+    held(desk)
+    desk.place("up", "90.00")
+    watch_risk()
+    set_payout_rate(
+        instrument=desk.market.instrument, rate=D("0.86"), actor=desk.alice, reason="a better one"
+    )
+    assert rate(desk) == "0.76"
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+def test_a_locked_instrument_blinds_no_house_and_no_other_limit(make_desk: Callable[..., Desk]) -> None:
+    open_days([NOON.date()])
+    desk = real(make_desk())
+    house = Account.objects.get(book=desk.account.book, owner=None, code="house")
+    fund(house, "15.00")
+    set_floor(
+        terms=BookTerms.objects.get(book=desk.account.book), floor=D("20.00"), actor=desk.alice, reason="x"
+    )
+    held(desk)
+    desk.place("up", "90.00")
+    with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:
+        cursor.execute("SELECT FROM quotes_instrument FOR NO KEY UPDATE")
+        with pytest.raises(OperationalError):
+            watch_risk()
+    assert curbs() == [("stop_orders", "", True), ("lower_payouts", "up", True)]
+    assert rate(desk) == "0.85"
+    assert recalculate_payouts() == 1  # as the beat does
+    assert rate(desk) == "0.75"
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+def test_many_watchers_act_once(make_desk: Callable[..., Desk]) -> None:
+    open_days([NOON.date()])
+    desk = real(make_desk())
+    held(desk)
+    desk.place("up", "99.99")
+
+    def watch(_: int) -> int:
+        try:
+            return watch_risk()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(watch, range(6))) == 3
+    assert (RiskAlert.objects.count(), len(curbs())) == (1, 2)
+    assert AuditEntry.objects.filter(action__in=["risk.alerted", "curb.set"]).count() == 3

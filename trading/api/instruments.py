@@ -44,7 +44,7 @@ class CurbOutput(serializers.Serializer[Any]):
     effect = serializers.CharField(help_text="stop_orders, stop_sales, stop_all, or event: rise/fall alone.")
     book = serializers.CharField(allow_null=True, help_text="Null: accounts of every book.")
     contract = serializers.CharField(allow_null=True, help_text="Null: every contract.")
-    side = serializers.CharField(allow_null=True, help_text="Null: every side.")
+    starts_at = serializers.DateTimeField()
     ends_at = serializers.DateTimeField(allow_null=True, help_text="Null: until it is lifted.")
 
 
@@ -74,7 +74,7 @@ class InstrumentOutput(serializers.Serializer[Any]):
     sell_cutoff_seconds = serializers.IntegerField()
     contracts = serializers.ListField(child=serializers.CharField())
     offers = OfferOutput(many=True)
-    curbs = CurbOutput(many=True, help_text="What is held back now.")
+    curbs = CurbOutput(many=True, help_text="What is held back, now or within a day.")
     last = TickOutput(allow_null=True)
 
     def get_fields(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The engine's rules, purely: how an order ends, what the contracts are, what they are worth."""
 
 from trading.rules.contracts import KINDS, Kind, Reach, last_digit, needs_every_tick, reach_of, slipped
-from trading.rules.life import FACT_OF, TRANSITIONS, may_become
+from trading.rules.life import TRANSITIONS, may_become
 from trading.rules.outcomes import (
     Contract,
     Gap,
@@ -20,7 +20,6 @@ from trading.rules.risk import CUT, LEVELS, house_level, level
 
 __all__ = [
     "CUT",
-    "FACT_OF",
     "KINDS",
     "LEVELS",
     "TRANSITIONS",

@@ -21,7 +21,6 @@ TRANSITIONS = (
     Transition("open", "refunded", "order.refunded", "settle_due"),
     Transition("open", "sold", "order.sold", "sell_order"),
 )
-FACT_OF = {step.target: step.fact for step in TRANSITIONS if step.target != "open"}
 
 
 def may_become(source: str, target: str) -> bool:

@@ -13,7 +13,7 @@ from quotes.rules import SIMULATED
 from trading.models import Curb, PayoutRate, Terms
 from trading.rules import KINDS, Price
 from trading.selectors.orders import tick_view
-from trading.selectors.risk import curbs_in_force
+from trading.selectors.risk import curbs_of_the_day
 
 
 def instrument_rows(*, symbol: str | None = None) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def instrument_rows(*, symbol: str | None = None) -> list[dict[str, Any]]:
     rates = dict(
         Instrument.objects.filter(pk__in=states).annotate(rate=Subquery(newest)).values_list("pk", "rate")
     )
-    curbs = list(curbs_in_force(clock.now()).select_related("book"))
+    curbs = list(curbs_of_the_day(clock.now()).filter(side="").select_related("book"))
     return [
         {
             **_state_row(states[terms.instrument_id]),
@@ -104,7 +104,10 @@ def _offers(terms: Terms, rate: Decimal, source: str) -> list[dict[str, Any]]:
 
 
 def _curb_rows(instrument: Instrument, curbs: Iterable[Curb]) -> list[dict[str, Any]]:
-    """Say what is held back on an instrument now; lowered payouts show in the rates themselves."""
+    """Say what is held back on an instrument, now or within a day; lowered payouts show in the rates.
+
+    That one side is full is nobody's business before he asks for it: a preview says so.
+    """
     over = [
         curb
         for curb in curbs
@@ -117,7 +120,7 @@ def _curb_rows(instrument: Instrument, curbs: Iterable[Curb]) -> list[dict[str, 
             "effect": curb.effect,
             "book": curb.book.code if curb.book else None,
             "contract": curb.contract or None,
-            "side": curb.side or None,
+            "starts_at": clock.iso(curb.starts_at),
             "ends_at": clock.iso(curb.ends_at) if curb.ends_at else None,
         }
         for curb in over

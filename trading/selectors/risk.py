@@ -1,6 +1,6 @@
 """What holds trading back, and what the house may have to pay."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
@@ -11,10 +11,17 @@ from payments.ledger.models import Book
 from quotes.models import Instrument
 from trading.models import Curb
 
+DAY = timedelta(days=1)
+
 
 def curbs_in_force(at: datetime) -> QuerySet[Curb]:
     """Return the curbs that hold at an instant, newest first."""
     return Curb.objects.filter(starts_at__lte=at).filter(Q(ends_at=None) | Q(ends_at__gt=at))
+
+
+def curbs_of_the_day(at: datetime) -> QuerySet[Curb]:
+    """Return the curbs that hold at an instant or begin within a day of it, newest first."""
+    return Curb.objects.filter(starts_at__lte=at + DAY).filter(Q(ends_at=None) | Q(ends_at__gt=at))
 
 
 def curbs_over(instrument_id: int, at: datetime) -> QuerySet[Curb]:
@@ -27,9 +34,14 @@ def curbs_over(instrument_id: int, at: datetime) -> QuerySet[Curb]:
 
 
 def payout_cut(instrument: Instrument) -> Decimal:
-    """Return what the rise/fall rate of an instrument is lowered by now: the largest cut in force, or 0."""
+    """Return what the rise/fall rate of an instrument is lowered by now: the largest cut in force, or 0.
+
+    There is one rate for everybody, made for real money: what is limited elsewhere does not lower it.
+    """
     over = curbs_over(instrument.pk, clock.now()).filter(
-        effect=Curb.Effect.LOWER_PAYOUTS, contract__in=("", "rise_fall")
+        Q(book=None) | Q(book__kind="real"),
+        effect=Curb.Effect.LOWER_PAYOUTS,
+        contract__in=("", "rise_fall"),
     )
     return over.aggregate(Max("cut"))["cut__max"] or money.ZERO
 

@@ -7,10 +7,10 @@ from decimal import Decimal
 from io import StringIO
 from typing import NamedTuple
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from config.core import audit, clock
-from config.core.errors import Invalid
+from config.core.errors import Conflict, Invalid
 from config.core.outbox import OPERATORS_TOPIC, instrument_topic, publish_many
 from kyc.models import User
 from payments.ledger.models import Book
@@ -26,9 +26,9 @@ BEFORE, AFTER = timedelta(minutes=2), timedelta(minutes=5)
 LONGEST = timedelta(days=1)
 MOST_EVENTS = 5_000
 MOST_REFUSALS = 5
+SCOPE = ("effect", "book", "instrument", "instrument_class", "contract", "side", "cut", "comment")
 
 
-@transaction.atomic
 def set_curb(
     *,
     effect: str,
@@ -48,14 +48,14 @@ def set_curb(
 
     Open orders go on to their end. `cut` is what rates of `lower_payouts` fall by, a part of the stake.
     Everybody concerned is told. Raises Invalid for an unknown contract or side, an instrument beside a class,
-    a cut where none belongs, or an end that is not in the future.
+    a cut where none belongs, or an end that is not in the future, and Conflict where the same stands already.
     """
     now = clock.now()
     starts_at = starts_at or now
     _is_well_formed(effect, instrument, instrument_class, contract, side, cut)
     if ends_at is not None and ends_at <= max(now, starts_at):
         raise Invalid("The curb would have ended already.", errors={"ends_at": ["After its beginning."]})
-    curb = Curb.objects.create(
+    curb = Curb(
         effect=effect,
         book=book,
         instrument=instrument,
@@ -69,20 +69,42 @@ def set_curb(
         set_by=actor,
         alert=alert,
     )
-    audit.record(
-        actor=actor,
-        action="curb.set",
-        target=curb,
-        after={**curb_scope(curb), "effect": effect, "cut": cut, "ends_at": ends_at},
-        reason=comment,
-    )
-    _tell(curb, CurbSet(curb=curb.pk, effect=effect, **curb_scope(curb), is_automatic=actor is None))
+    _write(curb, now)
+    _bring_payouts(curb)
     return curb
 
 
 @transaction.atomic
+def _write(curb: Curb, now: datetime) -> None:
+    same = Curb.objects.filter(starts_at__lte=curb.starts_at, alert=curb.alert).exclude(ends_at__lte=now)
+    if curb.alert is None and same.filter(**{name: getattr(curb, name) for name in SCOPE}).exists():
+        raise Conflict("The same is held back already. Lift that curb first, or let it be.")
+    try:
+        with transaction.atomic():
+            curb.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict("There is such a curb already.") from None
+    actor, effect = curb.set_by, curb.effect
+    audit.record(
+        actor=actor,
+        action="curb.set",
+        target=curb,
+        after={**curb_scope(curb), "effect": effect, "cut": curb.cut, "ends_at": curb.ends_at},
+        reason=curb.comment,
+    )
+    _tell(curb, CurbSet(curb=curb.pk, effect=effect, **curb_scope(curb), is_automatic=actor is None))
+
+
 def lift_curb(*, curb: Curb, actor: User | None, reason: str) -> bool:
     """End a curb now, or before it begins; return whether it was still in force."""
+    lifted = _lift(curb, actor, reason)
+    if lifted:
+        _bring_payouts(curb)
+    return lifted
+
+
+@transaction.atomic
+def _lift(curb: Curb, actor: User | None, reason: str) -> bool:
     now = clock.now()
     in_force = Curb.objects.filter(pk=curb.pk).exclude(ends_at__lte=now)
     if not in_force.update(ends_at=max(now, curb.starts_at)):
@@ -125,16 +147,16 @@ def _is_well_formed(
 
 
 def _tell(curb: Curb, said: CurbSet | CurbLifted) -> None:
-    """Tell operators, and everybody who looks at an instrument it covers; bring payouts to what now holds."""
-    covered = covered_instruments(curb)
-    publish_many(
-        [
-            (OPERATORS_TOPIC, said),
-            *((instrument_topic(each.symbol), OffersChanged(symbol=each.symbol)) for each in covered),
-        ]
-    )
+    """Tell operators, and everybody who looks at an instrument it covers."""
+    symbols = [each.symbol for each in covered_instruments(curb)]
+    changed = [(instrument_topic(symbol), OffersChanged(symbol=symbol)) for symbol in symbols]
+    publish_many([(OPERATORS_TOPIC, said), *changed])
+
+
+def _bring_payouts(curb: Curb) -> None:
+    """Bring payouts to what now holds, each instrument in a transaction of its own; else the beat does."""
     if curb.effect == Curb.Effect.LOWER_PAYOUTS:
-        for instrument in covered:
+        for instrument in covered_instruments(curb):
             recalculate_payout(instrument.pk)
 
 
@@ -157,7 +179,7 @@ def import_events(*, text: str, actor: User | None, reason: str) -> tuple[int, i
     """Record the windows of a calendar of economic events and return how many are new and how many known.
 
     CSV with the columns at,symbol,name and, if wanted, minutes_before,minutes_after (2 and 5 without). `at`
-    is ISO 8601 with a zone; `symbol` is an instrument, `class:forex` or `*` for all. All lines or none:
+    is ISO 8601 with a zone; `symbol` is an instrument, `class:fx` or `*` for all. All lines or none:
     raises Invalid with the first lines that cannot be read.
     """
     rows = read_events(text)
@@ -210,7 +232,7 @@ def read_events(text: str) -> list[EventRow]:
                 raise Invalid(f"line {reader.line_num}: at most {MOST_EVENTS} rows at once")
             try:
                 rows.append(_event({name: (fields.get(name) or "").strip() for name in COLUMNS}, instruments))
-            except ValueError as refused:
+            except (ValueError, OverflowError) as refused:
                 refusals.append(f"line {reader.line_num}: {refused}")
     except csv.Error as error:
         raise Invalid(f"line {reader.line_num}: {error}") from error

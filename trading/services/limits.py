@@ -81,9 +81,14 @@ def lift_risk_limit(*, limit: RiskLimit, actor: User, reason: str) -> bool:
 
 @transaction.atomic
 def set_floor(*, terms: BookTerms, floor: Decimal | None, actor: User, reason: str) -> None:
-    """Set what the house of a book must hold for it to take orders; None sets no floor. Raises Invalid."""
+    """Set what the house of a book must hold for it to take orders; None sets no floor.
+
+    Raises Invalid for more decimals than the currency has, and for nothing or less.
+    """
     if floor is not None:
         floor = money.parse(floor, terms.book.scale)
+        if floor <= 0:
+            raise Invalid("A floor is above zero.", errors={"floor": ["Above zero."]})
     before = BookTerms.objects.select_for_update(no_key=True).get(pk=terms.pk).floor
     BookTerms.objects.filter(pk=terms.pk).update(floor=floor)
     audit.record(

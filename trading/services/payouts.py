@@ -53,7 +53,7 @@ def recalculate_payout(instrument_id: int) -> bool:
     found = _policy_says(instrument, terms)
     rate, reason, inputs = found.rate, found.reason, _inputs(terms, found)
     if cut := payout_cut(instrument):
-        rate, reason = max(rate - cut, terms.min_rate), "lowered while a limit is nearly used up"
+        rate, reason = max(rate - cut, terms.min_rate), "lowered for now"
         inputs["cut"] = f"{cut.normalize():f}"
     return apply_rate(instrument, rate, reason=reason, actor=None, inputs=inputs)
 

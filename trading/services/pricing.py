@@ -14,7 +14,6 @@ LEAST_PROFIT_UNITS = Decimal(50)
 PARAMETERS = ("barrier", "low", "high", "digit")
 # An older estimate would price tomorrow's market with yesterday's.
 LEAST_PROBABILITY = 1e-6
-LARGEST_MARGIN = Decimal("0.99")
 LARGEST_PRICE = Decimal(10) ** 11
 OLDEST_VOLATILITY = timedelta(minutes=10)
 
@@ -76,9 +75,7 @@ def priced_rate(draft: Draft) -> Decimal:
     first, second = probabilities(_question(draft), volatility)
     probability = first if asked.side == KINDS[asked.contract].sides[0] else second
     low, high = found.min_priced_rate, found.max_priced_rate
-    cuts = (curb.cut or money.ZERO for curb in found.curbs or () if curb.covers(asked.contract))
-    margin = min(found.margin + max(cuts, default=money.ZERO), LARGEST_MARGIN)
-    rate = payout_rate(probability, margin) if probability > LEAST_PROBABILITY else None
+    rate = payout_rate(probability, found.margin) if probability > LEAST_PROBABILITY else None
     if rate is None or not low <= rate <= high:
         would = "almost never happens" if rate is None else f"would pay {rate.normalize():f} of the stake"
         raise errors.BarrierOutOfRange(
@@ -88,6 +85,8 @@ def priced_rate(draft: Draft) -> Decimal:
             min_payout_rate=f"{low.normalize():f}",
             max_payout_rate=f"{high.normalize():f}",
         )
+    cuts = (curb.cut or money.ZERO for curb in found.curbs or () if curb.covers(asked.contract))
+    rate = max(rate - max(cuts, default=money.ZERO), low)
     least = LEAST_PROFIT_UNITS * money.unit(found.scale)
     if money.profit(draft.stake, rate, found.scale) < least:
         needed = (least / rate).quantize(money.unit(found.scale), rounding=ROUND_CEILING)

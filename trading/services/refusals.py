@@ -24,6 +24,8 @@ NUMBER = re.compile(r"[-+0-9.:TZ ]{1,40}")
 SIDES = {side for kind in KINDS.values() for side in kind.sides}
 # What names a person or an account is no number of the refusal.
 PERSONAL = {"account", "order", "errors"}
+# Their numbers are one customer's own: what he has, what he allows himself.
+PRIVATE = {"insufficient_funds", "own_limit_reached"}
 ASKED = (
     "side",
     "stake",
@@ -87,6 +89,8 @@ def _asked(command: Any) -> dict[str, str]:
 
 
 def _allowed(refusal: DomainError) -> dict[str, str]:
+    if refusal.code in PRIVATE:
+        return {}
     return {
         f"answer_{name}": text
         for name, value in refusal.details.items()

@@ -31,6 +31,7 @@ from trading.services.claims import (
     Due,
     claim_counted,
     claim_expired,
+    claim_first,
     claim_pending,
     claim_reached,
     dead_feeds,
@@ -69,7 +70,7 @@ def settle_due(
     if closed:  # mostly nothing is left
         for shard, instruments in due_shards(first_shard, cutoff):
             limit = BATCH // instruments + 1
-            closed += settle_all(partial(claim_expired, shards=[shard], cutoff=cutoff, limit=limit))
+            closed += settle_all(partial(claim_expired, shard=shard, cutoff=cutoff, limit=limit))
     closed += settle_all(partial(claim_counted, cutoff=cutoff))
     since = since or oldest_watched()
     if since is not None:
@@ -87,9 +88,7 @@ def _settle_trickle(first_shard: int, cutoff: datetime) -> int:
     if not due:
         return 0
     limit = TRICKLE // sum(instruments for _, instruments in due) + 1
-    return _settle_some(
-        partial(claim_expired, shards=[shard for shard, _ in due], cutoff=cutoff, limit=limit)
-    )
+    return _settle_some(partial(claim_first, shards=[shard for shard, _ in due], cutoff=cutoff, limit=limit))
 
 
 def settle_all(claim: Claim) -> int:

@@ -12,6 +12,7 @@ from kyc.models import User
 from quotes.models import Instrument
 from trading import errors
 from trading.models import RATE, BookTerms, PayoutRate, Terms
+from trading.selectors import payout_cut
 from trading.services.payouts import apply_rate, lock_rates
 from trading.services.pricing import LEAST_PROFIT_UNITS
 
@@ -67,6 +68,8 @@ def set_payout_rate(*, instrument: Instrument, rate: Decimal, actor: User, reaso
         )
         raise errors.RateOutOfBounds(f"The payout rate is {rate.normalize():f}; its bounds are {bounds}.")
     set_terms(instrument=instrument, actor=actor, reason=reason, fixed_rate=rate)
+    if cut := payout_cut(instrument):
+        rate = max(rate - cut, terms.min_rate)
     apply_rate(instrument, rate, reason=reason, actor=actor)
     return PayoutRate.objects.filter(instrument=instrument).latest("id")
 

@@ -110,16 +110,18 @@ export function maxAge(instrument) {
   return (instrument.max_quote_age_ms ?? QUOTE_AGE_MS) / 1000;
 }
 
-/** What holds new orders of a contract back on an account: a curb of the instrument still in force, or undefined.
- *  One of a single side is left to the preview. */
+/** What holds new orders of a contract back on an account: a curb of the instrument in force, or undefined. */
 export function curbOn(instrument, account, contract, now) {
-  return (instrument.curbs ?? []).find(
-    ({ effect, book, contract: named, side, ends_at }) =>
-      (effect === "event" ? contract !== "rise_fall" : effect !== "stop_sales") &&
-      (!book || book === account.book) &&
-      (!named || named === contract) &&
-      !side &&
-      !(parseInstant(ends_at) <= now),
+  const holds = (effect) => (effect === "event" ? contract !== "rise_fall" : effect !== "stop_sales");
+  return curbsOver(instrument, contract, now).find(
+    ({ effect, book }) => holds(effect) && (!book || book === account.book),
+  );
+}
+
+function curbsOver(instrument, contract, now) {
+  return (instrument.curbs ?? []).filter(
+    ({ contract: named, starts_at, ends_at }) =>
+      (!named || named === contract) && !(parseInstant(starts_at) > now) && !(parseInstant(ends_at) <= now),
   );
 }
 
@@ -160,11 +162,13 @@ export function standing(order, instrument, hasReached = false) {
   return right === order.side ? "ahead" : "behind";
 }
 
-/** Why an open order cannot be sold now: null, or {state}: "never", "waiting" for its entry, "early" by so many
+/** Why an open order cannot be sold now: null, or {state}: "never", "held" by a curb, "waiting" for its entry, "early" by so many
  *  milliseconds `left`, "late" when it is too near its end. */
 export function saleObstacle(order, instrument, now) {
   const isSellable = SELLABLE.includes(order.contract) && !order.duration_ticks;
   if (!instrument?.offers_sale || !isSellable) return { state: "never" };
+  const held = ({ effect, book }) => effect !== "stop_orders" && !book;
+  if (curbsOver(instrument, order.contract, now).some(held)) return { state: "held" };
   if (!order.entry) return { state: "waiting" };
   const cutoff = instrument.sell_cutoff_seconds * 1000;
   const from = Math.max(parseInstant(order.entry.at), parseInstant(order.accepted_at)) + cutoff;

@@ -43,6 +43,7 @@ export function fillSale(cell, order, sale, money) {
 function why({ state, left, problem }) {
   const said = {
     waiting: words.say.sellWaiting,
+    held: words.say.sellHeld,
     late: words.say.sellLate,
     failed: words.say.noSalePrice,
     repeating: words.say.saleUnsure,

@@ -270,6 +270,7 @@ export const say = {
     `Sell ${orderWords(order)} on ${order.symbol} for ${price}, or for at least ${least} if the price moves`,
   sellWaiting: "Can be sold after its entry",
   sellEarly: (left) => `Can be sold in ${left}`,
+  sellHeld: "Early sales are stopped",
   sellLate: "Too near its end to be sold",
   noSalePrice: "Price not available, asking again",
   saleUnsure: "No answer yet, asking again. It cannot be sold twice.",

@@ -111,12 +111,12 @@ test("buying is possible exactly when nothing stands in its way", () => {
 });
 
 test("a curb holds back exactly what it names, until it ends", () => {
-  const until = "2026-01-31T12:05:00Z";
+  const [begun, until] = ["2026-01-31T12:00:00Z", "2026-01-31T12:05:00Z"];
   const at = (curb, contract = "rise_fall", now = NOW) =>
     obstacle({
       instrument: {
         ...instrument,
-        curbs: [{ effect: "stop_orders", book: null, contract: null, side: null, ends_at: null, ...curb }],
+        curbs: [{ effect: "stop_orders", book: null, contract: null, starts_at: begun, ends_at: null, ...curb }],
       },
       account: { ...account, book: "real-usd" },
       contract,
@@ -134,7 +134,7 @@ test("a curb holds back exactly what it names, until it ends", () => {
   assert.equal(at({ book: "real-usd" }).code, "held");
   assert.equal(at({ contract: "touch" }), null);
   assert.equal(at({ contract: "touch" }, "touch").code, "held");
-  assert.equal(at({ side: "up" }), null);
+  assert.equal(at({ starts_at: until }), null);
 });
 
 test("the would-be result follows price and side", () => {
@@ -168,6 +168,10 @@ test("an order can be sold between its entry and its end, where that is offered"
   const after = (seconds, changes) =>
     saleObstacle({ ...running, ...changes }, seller, NOW + seconds * 1000);
   assert.deepEqual(after(1), { state: "early", left: 4250 });
+  const held = (effect, more) =>
+    saleObstacle(running, { ...seller, curbs: [{ effect, starts_at: at(0), ends_at: at(20), ...more }] }, NOW + 9000);
+  assert.deepEqual(["stop_sales", "stop_all", "event"].map((effect) => held(effect)?.state), ["held", "held", "held"]);
+  assert.deepEqual([held("stop_orders"), held("event", { starts_at: at(10) }), held("event", { ends_at: at(9) })], [null, null, null]);
   assert.deepEqual(after(5.249), { state: "early", left: 1 });
   assert.equal(after(5.25), null);
   assert.equal(after(55.249), null);

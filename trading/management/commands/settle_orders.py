@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from prometheus_client import Counter, Gauge
 
 from config.core import clock
@@ -14,15 +15,16 @@ from trading import services
 from trading.models import SHARDS
 from trading.selectors import settlement_lag
 
+log = structlog.get_logger(__name__)
 OVERLAP = timedelta(seconds=5)
 CLOSED = Counter("orders_closed", "Orders closed by this settler.")
 LAG = Gauge("orders_settlement_lag_seconds", "Age of the oldest order that could be closed and is not.")
 
 
 class Command(WorkerCommand):
-    help = "Give delayed orders their entry and close what is due, until SIGTERM."
+    help = "Close what is due, give delayed orders their entry and watch the risk, until SIGTERM."
     idle_seconds = 0.05
-    _lag_taken = 0.0
+    _lag_taken = _watched = 0.0
     _begun: tuple[datetime | None, datetime | None] = (None, None)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -48,7 +50,18 @@ class Command(WorkerCommand):
         if closed:
             CLOSED.inc(closed)
         entered = services.enter_pending()
+        self._watch()
         if time.monotonic() - self._lag_taken > 1:
             self._lag_taken = time.monotonic()
             LAG.set(settlement_lag())
         return closed + entered > 0
+
+    def _watch(self) -> None:
+        """Watch the risk once a second, whatever other settlers do; a failure must not stop settling."""
+        if time.monotonic() - self._watched < 1:
+            return
+        self._watched = time.monotonic()
+        try:
+            services.watch_risk()
+        except Exception as failure:
+            log.exception("the risk was not watched", error=str(failure))

@@ -17,16 +17,16 @@ opens_days = pytest.mark.django_db(transaction=True, databases=["default", "owne
 
 @opens_days
 def test_feed_faults_change_no_outcome() -> None:
-    seen = feed_faults.run(seed=3, dose=300)
+    seen = feed_faults.run(seed=4, dose=500)
     assert seen["broken"] == []
-    assert seen["orders"] + sum(seen["refused"].values()) == 300
+    assert seen["orders"] + sum(seen["refused"].values()) == 500
     assert {"won", "lost", "feed_gap"} <= seen["outcomes"].keys()
     assert seen["late_ticks"] > 0
 
 
 @opens_days
 def test_feed_faults_are_seen_where_ticks_count_in_the_order_of_their_arrival() -> None:
-    assert feed_faults.run(seed=1, dose=500, sabotage=True)["broken"] != []
+    assert feed_faults.run(seed=4, dose=500, sabotage=True)["broken"] != []
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from math import exp, log, pi, sqrt
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from config.core.ids import new_id
 from config.core.models import AuditEntry
 from kyc.models import User
 from quotes.models import Quotation, Watermark
+from quotes.services import open_days
 from quotes.services.fix import NumberTaken, Withheld
 from quotes.services.sources import create_source
 from quotes.sources.fix.messages import Unreadable, read
@@ -258,7 +260,13 @@ def house(db: None, standing: Clock) -> House:
 
 
 def held(house: House) -> Decimal:
-    return services.hedging.held_of(house.market.instrument.pk)
+    kept = services.hedging.held_of(house.market.instrument.pk)
+    signed = [
+        each.quantity if each.order.side == "buy" else -each.quantity
+        for each in HedgeExecution.objects.select_related("order")
+    ]
+    assert kept == sum(signed)
+    return kept
 
 
 # 185 × φ(-0.0005) / (1.08 × 0.001), for 100 s at 0.0001 per √s.
@@ -539,6 +547,62 @@ def test_a_fill_may_be_taken_back_or_corrected(
     )
     order.refresh_from_db()
     assert (held(house), order.is_reconciled) == (D(left), True)
+
+
+@pytest.mark.parametrize("second", ["E2", "E1"])  # by the correction's own ExecID, or by the first fill's
+@pytest.mark.parametrize(("exec_type", "left"), [("G", "90"), ("H", "0")])
+def test_a_correction_may_be_corrected(house: House, second: str, exec_type: str, left: str) -> None:
+    house.place()
+    (order,) = house.decide()
+    house.send(order)
+    house.hear(order, "E0", "1", quantity=D(7), cum_quantity=D(7))
+    house.hear(order, "E1", "1", quantity=D(100), cum_quantity=D(107))
+    house.hear(order, "E2", "1", exec_type="G", refers_to="E1", quantity=D(80), cum_quantity=D(87))
+    total = D(left) + 7
+    house.hear(order, "E3", "4", exec_type=exec_type, refers_to=second, quantity=D(left), cum_quantity=total)
+    order.refresh_from_db()
+    assert (held(house), order.is_reconciled) == (total, True)
+
+
+def test_a_report_that_the_database_cannot_hold_is_kept_all_the_same(house: House) -> None:
+    house.place()
+    (order,) = house.decide()
+    house.send(order)
+    assert house.hear(order, raw=((17, "E1"), (58, "a\0b\ud800")), text="a\0b")
+    assert HedgeExecution.objects.get().fields == [[17, "E1"], [58, "a?b?"]]
+
+
+def test_an_instrument_that_fails_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.place()
+    monkeypatch.setattr(services.hedging, "_market", lambda *_: 1 / 0)
+    assert house.decide() == []
+    monkeypatch.undo()
+    assert len(house.decide()) == 1
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+def test_an_order_closed_by_hand_meanwhile_is_not_sent(standing: Clock) -> None:
+    open_days([NOON.date()])
+    house = House(standing)
+    standing.at = NOON
+    house.open().place()
+    (order,) = house.decide()
+    answers: list[bool] = []
+
+    def claim() -> None:
+        answers.append(services.hedging.claim_hedge_order(order.pk, 1, False))
+        connection.close()
+
+    sender = Thread(target=claim)
+    with transaction.atomic():
+        services.close_hedge_order(order=order, actor=house.olga, reason="by telephone")
+        sender.start()
+        sender.join(0.5)
+        assert sender.is_alive()
+    sender.join()
+    assert answers == [False]
+    order.refresh_from_db()
+    assert (order.state, order.sent_seq) == ("lapsed", None)
 
 
 def test_what_does_not_add_up_stops_hedging_until_it_does(house: House) -> None:

@@ -97,6 +97,12 @@ class Migration(migrations.Migration):
                 ),
                 ("exec_id", models.CharField(max_length=200)),
                 (
+                    "refers_to",
+                    models.CharField(
+                        blank=True, help_text="The fill it takes back or corrects.", max_length=200
+                    ),
+                ),
+                (
                     "quantity",
                     models.DecimalField(
                         decimal_places=8,
@@ -135,6 +141,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("is_on", models.BooleanField(db_default=False, default=False)),
+                (
+                    "held",
+                    models.DecimalField(
+                        db_default=Decimal("0"),
+                        decimal_places=8,
+                        default=Decimal("0"),
+                        editable=False,
+                        help_text="What all executions add up to; below zero it is owed.",
+                        max_digits=20,
+                    ),
+                ),
                 (
                     "source_symbol",
                     models.CharField(help_text="What the provider calls the instrument.", max_length=80),

@@ -48,6 +48,13 @@ class HedgeTerms(models.Model):
     cutoff_seconds = models.PositiveSmallIntegerField(
         default=5, help_text="So near to its end an order counts as ended: its delta jumps with every tick."
     )
+    held = models.DecimalField(
+        **QUANTITY,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        editable=False,
+        help_text="What all executions add up to; below zero it is owed.",
+    )
     changed_at = models.DateTimeField()
 
     class Meta:
@@ -148,6 +155,7 @@ class HedgeExecution(models.Model):
 
     order = models.ForeignKey(HedgeOrder, models.PROTECT, related_name="executions", db_index=False)
     exec_id = models.CharField(max_length=200)
+    refers_to = models.CharField(max_length=200, blank=True, help_text="The fill it takes back or corrects.")
     quantity = models.DecimalField(
         **QUANTITY, help_text="Filled by it; below zero where it takes an earlier one back."
     )

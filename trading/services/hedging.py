@@ -12,8 +12,8 @@ from math import fsum
 from uuid import UUID
 
 import structlog
-from django.db import transaction
-from django.db.models import Case, F, QuerySet, Sum, When
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F, QuerySet, Sum
 
 from config.core import clock, money
 from config.core.faults import faultpoint
@@ -52,8 +52,17 @@ def decide_hedges(*, providers: Collection[str]) -> list[HedgeOrder]:
         state=State.LAPSED, changed_at=clock.now()
     )
     hedged = HedgeTerms.objects.filter(is_on=True, provider__in=providers).order_by("pk")
-    found = [_decide(pk) for pk in hedged.values_list("pk", flat=True)]
-    intended = [order for order in found if order is not None]
+    intended = []
+    for pk in hedged.values_list("pk", flat=True):
+        try:
+            order = _decide(pk)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as failure:  # one instrument must not stop the others
+            log.exception("a hedge could not be decided", instrument=pk, error=str(failure))
+            continue
+        if order is not None:
+            intended.append(order)
     if intended:
         faultpoint("hedge.after_decide")
     return intended
@@ -238,10 +247,9 @@ def _wanted(terms: HedgeTerms, market: _Market, now: datetime) -> _Wanted | None
 
 
 def held_of(instrument_id: int) -> Decimal:
-    """Return what is held of an instrument, below zero when it is owed: the sum of all executions."""
-    signed = Case(When(order__side=HedgeOrder.Side.BUY, then=F("quantity")), default=-F("quantity"))
-    executions = HedgeExecution.objects.filter(order__instrument=instrument_id)
-    return executions.aggregate(held=Sum(signed))["held"] or money.ZERO
+    """Return what is held of an instrument, below zero when it is owed: what all executions add up to."""
+    kept = HedgeTerms.objects.filter(pk=instrument_id).values_list("held", flat=True).first()
+    return kept or money.ZERO
 
 
 def unfinished_of(instrument_id: int) -> QuerySet[HedgeOrder]:
@@ -281,8 +289,10 @@ def claim_hedge_order(order_id: UUID, seq: int, is_repeat: bool) -> bool:
     if is_repeat and HedgeOrder.objects.filter(pk=order_id, state=State.SENT, sent_seq=seq).exists():
         return True
     now = clock.now()
+    # Every condition on the row itself: with a join PostgreSQL would not ask again after waiting for it.
+    hedged = HedgeTerms.objects.filter(is_on=True).values("pk")
     claimed = HedgeOrder.objects.filter(
-        pk=order_id, state=State.INTENDED, good_until__gt=now, instrument__hedge_terms__is_on=True
+        pk=order_id, state=State.INTENDED, good_until__gt=now, instrument_id__in=hedged
     ).update(state=State.SENT, sent_seq=seq, sent_at=now, changed_at=now)
     return claimed == 1
 
@@ -323,14 +333,18 @@ def record_execution(*, provider: str, report: hedging.Report) -> bool:
     if not report.is_status_only:
         if order.executions.filter(exec_id=report.exec_id).exists():
             return False
+        effect = _effect(order, report)
         HedgeExecution.objects.create(
             order=order,
             exec_id=report.exec_id,
-            quantity=_effect(order, report),
+            refers_to=report.refers_to if report.takes_back else "",
+            quantity=effect,
             price=report.price,
-            fields=plain(report.raw),
+            fields=plain([(tag, _clean(value)) for tag, value in report.raw]),
             recorded_at=clock.now(),
         )
+        signed = effect if order.side == HedgeOrder.Side.BUY else -effect
+        HedgeTerms.objects.filter(pk=order.instrument_id).update(held=F("held") + signed)
     _stand(order, report)
     return True
 
@@ -345,14 +359,24 @@ def _reported(provider: str, report: hedging.Report) -> HedgeOrder | None:
 
 
 def _effect(order: HedgeOrder, report: hedging.Report) -> Decimal:
-    """Return what a report adds to what is filled: its own fill, less the one it takes back."""
+    """Return what a report adds to what is filled: its own fill, less what stands of the one it takes back.
+
+    A correction may itself be corrected, by its own ExecID or by that of the first fill.
+    """
     if not report.takes_back:
         return report.quantity
-    earlier = order.executions.filter(exec_id=report.refers_to).first()
-    if earlier is None:
+    effects = {each.exec_id: (each.refers_to, each.quantity) for each in order.executions.all()}
+    if report.refers_to not in effects:
         log.error("a fill that is not known is taken back", order=str(order.pk), fill=report.refers_to)
         return report.quantity
-    return report.quantity - earlier.quantity
+
+    def first(exec_id: str) -> str:
+        while effects.get(exec_id, ("",))[0] in effects:
+            exec_id = effects[exec_id][0]
+        return exec_id
+
+    fill = first(report.refers_to)
+    return report.quantity - sum(effect for exec_id, (_, effect) in effects.items() if first(exec_id) == fill)
 
 
 def _stand(order: HedgeOrder, report: hedging.Report) -> None:
@@ -373,5 +397,9 @@ def _stand(order: HedgeOrder, report: hedging.Report) -> None:
 
 
 def _words(text: str) -> str:
-    # PostgreSQL has no text with a zero byte.
-    return text.replace("\0", "?")[:LONGEST_WORDS]
+    return _clean(text)[:LONGEST_WORDS]
+
+
+def _clean(text: str) -> str:
+    """Return a text as PostgreSQL can hold it: without zero bytes and halves of characters."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()

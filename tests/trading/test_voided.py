@@ -301,6 +301,7 @@ def running() -> Iterator[Floor]:
 def test_an_approval_meets_two_settlers(running: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each order is settled before it or refunded after it, by the instants they bear."""
     monkeypatch.setattr(settlement, "BATCH", 10)
+    monkeypatch.setattr(settlement, "TRICKLE", 10)
     operators = Operators(running)
     accounts = [running.account(f"customer-{number}", "10000.00") for number in range(4)]
     for number in range(200):

@@ -152,3 +152,8 @@ class Report:
     def takes_back(self) -> bool:
         """Whether an earlier fill does not count any more; a corrected one counts as this one says."""
         return self.exec_type in ("G", "H")
+
+
+def storable(text: str) -> str:
+    """Return a text as a database can hold it: without zero bytes and halves of characters."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()

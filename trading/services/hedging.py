@@ -340,7 +340,7 @@ def record_execution(*, provider: str, report: hedging.Report) -> bool:
             refers_to=report.refers_to if report.takes_back else "",
             quantity=effect,
             price=report.price,
-            fields=plain([(tag, _clean(value)) for tag, value in report.raw]),
+            fields=plain([(tag, hedging.storable(value)) for tag, value in report.raw]),
             recorded_at=clock.now(),
         )
         signed = effect if order.side == HedgeOrder.Side.BUY else -effect
@@ -397,9 +397,4 @@ def _stand(order: HedgeOrder, report: hedging.Report) -> None:
 
 
 def _words(text: str) -> str:
-    return _clean(text)[:LONGEST_WORDS]
-
-
-def _clean(text: str) -> str:
-    """Return a text as PostgreSQL can hold it: without zero bytes and halves of characters."""
-    return text.replace("\0", "?").encode("utf-8", "replace").decode()
+    return hedging.storable(text)[:LONGEST_WORDS]

@@ -470,3 +470,32 @@ async def test_a_report_that_cannot_be_read_is_told_and_stops_hedging() -> None:
     (told,) = await stored(lambda: list(FixReject.objects.values_list("kind", "text")))
     assert told[0] == "unreadable"
     assert told[1].endswith("cannot be read: field 32 is no price")
+
+
+async def test_a_report_that_the_database_refuses_is_told_and_the_session_goes_on() -> None:
+    async def exaggerate(line: Line) -> None:
+        await line.log_on()
+        order = await line.expect("D")
+        # Each fits, and what is held then does not.
+        line.send("8", *report(order, "E1", "F", "1", "999999999999"))
+        line.send("8", *report(order, "E2", "F", "1", "999999999999"))
+        line.send("8", *report(order, "E\0", "4", "4", "0"))
+        line.send("8", *report(order, "E3", "4", "4", "999999999999"), (58, "a\0b"))
+        await line.listen()
+
+    acceptor = Acceptor(exaggerate)
+    async with speaking(acceptor) as (house, order):
+        await until_state(order, "partly_filled")
+        kept = await stored(
+            lambda: list(HedgeExecution.objects.order_by("pk").values_list("exec_id", "fields"))
+        )
+        held = await stored(lambda: services.hedging.held_of(house.market.instrument.pk))
+    assert len(acceptor.lines) == 1
+    assert (order.said, order.is_reconciled, held) == ("a?b", True, D("999999999999"))
+    assert [exec_id for exec_id, _ in kept] == ["E1", "E3"]
+    assert [58, "a?b"] in kept[1][1]
+    told = await stored(lambda: list(FixReject.objects.order_by("pk").values_list("kind", "ref_seq", "text")))
+    assert [(kind, text.splitlines()[0]) for kind, _, text in told] == [
+        ("unreadable", f"message {told[0][1]} cannot be read: numeric field overflow"),
+        ("unreadable", f"message {told[1][1]} cannot be read: field 17 is missing or cannot be"),
+    ]

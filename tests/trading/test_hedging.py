@@ -1,7 +1,7 @@
 """Hedges: how much outweighs the open orders, when an order follows, and what is recorded of it."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from math import exp, log, pi, sqrt
 from threading import Thread
@@ -19,7 +19,7 @@ from config.core.errors import Conflict, Invalid
 from config.core.ids import new_id
 from config.core.models import AuditEntry
 from kyc.models import User
-from quotes.models import Quotation, Watermark
+from quotes.models import Instrument, Quotation, Watermark
 from quotes.services import open_days
 from quotes.services.fix import NumberTaken, Withheld
 from quotes.services.sources import create_source
@@ -27,7 +27,7 @@ from quotes.sources.fix.messages import Unreadable, read
 from tests.cast import browser_for, enrolled
 from tests.market import NOON, Clock, funded_account, person, trading_book
 from tests.quotes.fix.wire import fix
-from tests.trading.hedges import D, House, Outside, provider
+from tests.trading.hedges import D, House, Outside, estimate, provider
 from trading import services
 from trading.hedging.messages import new_order, read_report, status_request
 from trading.models import HedgeExecution, HedgeOrder, HedgeTerms, Order
@@ -244,7 +244,8 @@ def test_reports_are_read_strictly() -> None:
     for missing in (11, 17, 150, 39, 32, 31, 14):
         with pytest.raises(Unreadable):
             read_report(read(fix("8", 7, *(pair for pair in fill if pair[0] != missing))))
-    for wrong in ("much", "-1", "1e3", "1000000000000"):
+    # The last ones are rounded up to more than a column holds, or than decimals are computed with.
+    for wrong in ("much", "-1", "1e3", "1000000000000", "999999999999.999999999", f"{'9' * 20}.{'9' * 20}"):
         with pytest.raises(Unreadable):
             read_report(read(fix("8", 7, *(pair for pair in fill if pair[0] != 32), (32, wrong))))
 
@@ -564,6 +565,20 @@ def test_a_correction_may_be_corrected(house: House, second: str, exec_type: str
     assert (held(house), order.is_reconciled) == (total, True)
 
 
+@pytest.mark.parametrize("exec_ids", [("E1", "E1"), ("E1", "E2")])
+def test_corrections_may_refer_to_each_other(house: House, exec_ids: tuple[str, str]) -> None:
+    """A provider that makes no sense is not hedged with, and everybody else is heard."""
+    house.place()
+    (order,) = house.decide()
+    house.send(order)
+    one, other = exec_ids
+    house.hear(order, one, "1", exec_type="G", refers_to=other, quantity=D(10), cum_quantity=D(10))
+    house.hear(order, other, "1", exec_type="G", refers_to=one, quantity=D(20), cum_quantity=D(20))
+    house.hear(order, "E3", "4", exec_type="G", refers_to=one, quantity=D(30), cum_quantity=D(30))
+    order.refresh_from_db()
+    assert (held(house), order.is_reconciled) == (D(30), True)
+
+
 def test_a_report_that_the_database_cannot_hold_is_kept_all_the_same(house: House) -> None:
     house.place()
     (order,) = house.decide()
@@ -572,12 +587,47 @@ def test_a_report_that_the_database_cannot_hold_is_kept_all_the_same(house: Hous
     assert HedgeExecution.objects.get().fields == [[17, "E1"], [58, "a?b?"]]
 
 
-def test_an_instrument_that_fails_stops_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_ours(_: object) -> None:
+    raise ZeroDivisionError
+
+
+def of_the_database(_: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 1")
+        cursor.execute("SELECT pg_sleep(10)")
+
+
+@pytest.mark.parametrize("fail", [of_ours, of_the_database])
+def test_an_instrument_that_fails_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch, fail: Callable[[object], None]
+) -> None:
+    other = Outside("GBPUSD", price_decimals=5, max_quote_age_ms=5_000)
+    other.terms()
+    house.clock.move(1)
+    other.tick("1.25000")
+    estimate(other)
+    terms = services.set_hedge_terms(
+        instrument=other.instrument, actor=house.olga, reason="test", provider=house.lp,
+        source_symbol="GBP/USD", currency="USD", threshold=D(1000), lot=D(100), max_quantity=D(1_000_000),
+    )  # fmt: skip
+    services.switch_hedging(terms=terms, is_on=True, actor=house.olga, reason="test")
     house.place()
-    monkeypatch.setattr(services.hedging, "_market", lambda *_: 1 / 0)
-    assert house.decide() == []
+    house.place(symbol="GBPUSD")
+    market = services.hedging._market
+
+    def failing(instrument: Instrument, now: datetime) -> object:
+        if instrument == house.market.instrument:
+            fail(instrument)
+        return market(instrument, now)
+
+    monkeypatch.setattr(services.hedging, "_market", failing)
+    before = services.hedging.FAILED._value.get()
+    # It is the first to be decided for.
+    assert house.market.instrument.pk < other.instrument.pk
+    assert [order.instrument for order in house.decide()] == [other.instrument]
+    assert services.hedging.FAILED._value.get() == before + 1
     monkeypatch.undo()
-    assert len(house.decide()) == 1
+    assert [order.instrument for order in house.decide()] == [house.market.instrument]
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "owner"])
@@ -593,12 +643,21 @@ def test_an_order_closed_by_hand_meanwhile_is_not_sent(standing: Clock) -> None:
         answers.append(services.hedging.claim_hedge_order(order.pk, 1, False))
         connection.close()
 
+    def is_waiting() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            return bool(cursor.fetchone()[0])
+
     sender = Thread(target=claim)
     with transaction.atomic():
         services.close_hedge_order(order=order, actor=house.olga, reason="by telephone")
         sender.start()
-        sender.join(0.5)
-        assert sender.is_alive()
+        while not is_waiting():
+            assert sender.is_alive()
+            sender.join(0.01)
     sender.join()
     assert answers == [False]
     order.refresh_from_db()

@@ -13,7 +13,8 @@ LIMIT, IMMEDIATE_OR_CANCEL = "2", "3"
 CL_ORD_ID = 11
 LONGEST_ID = 200
 # What the columns of quantities and prices hold.
-LARGEST, UNIT = Decimal(10) ** 12, Decimal("1e-8")
+UNIT = Decimal("1e-8")
+LARGEST = Decimal(10) ** 12 - UNIT
 
 
 def new_order(order: HedgeOrder, at: datetime) -> list[Field]:
@@ -64,6 +65,6 @@ def _needed(message: Message, tag: int) -> str:
 def _amount(message: Message, tag: int, *, needed: bool = False) -> Decimal:
     value = _needed(message, tag) if needed else message.get(tag)
     amount = Decimal(0) if value is None else read_price(value, tag)
-    if not 0 <= amount < LARGEST:
+    if not 0 <= amount <= LARGEST:
         raise Unreadable(f"field {tag} is out of range", tag, 5)
     return amount.quantize(UNIT)

@@ -6,6 +6,7 @@ from functools import partial
 from uuid import UUID
 
 import structlog
+from django.db import DataError
 
 from config.core import clock
 from quotes.errors import InvalidSource
@@ -36,6 +37,7 @@ from trading.hedging.messages import (
     status_request,
 )
 from trading.models import HedgeOrder
+from trading.rules.hedging import Report
 
 log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.05
@@ -164,13 +166,21 @@ class _Heard:
         try:
             report = read_report(message)
         except Unreadable as error:
-            said = f"message {seq} cannot be read: {error}"
-            self.complained(said)
-            log.error("a report of a hedge cannot be read", provider=self._provider.name, said=message.fields)
-            self.session.sender.report("unreadable", seq, said)
+            self.session.sender.record(seq, partial(self._refuse, seq, message, str(error)))
             return
-        write = partial(services.record_execution, provider=self._provider.name, report=report)
-        self.session.sender.record(seq, write)
+        self.session.sender.record(seq, partial(self._record, seq, message, report))
+
+    def _record(self, seq: int, message: Message, report: Report) -> None:
+        try:
+            services.record_execution(provider=self._provider.name, report=report)
+        except DataError as error:
+            # Asked for again it would come as it is, and nothing after it would ever be heard.
+            self._refuse(seq, message, str(error))
+
+    def _refuse(self, seq: int, message: Message, why: str) -> None:
+        said = f"message {seq} cannot be read: {why}"
+        log.error("a report of a hedge cannot be read", provider=self._provider.name, said=message.fields)
+        fix.record_fix_reject(source=self._provider.name, kind="unreadable", ref_seq=seq, text=said)
 
     def logged_on(self, ask_seconds: float) -> None:
         """Be ready."""

@@ -11,8 +11,9 @@ from decimal import Decimal
 from math import fsum
 from uuid import UUID
 
+import prometheus_client
 import structlog
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import connection, transaction
 from django.db.models import F, QuerySet, Sum
 
 from config.core import clock, money
@@ -36,6 +37,7 @@ ON_ITS_WAY = (State.SENT, State.ACKNOWLEDGED)
 LONGEST_WORDS = 300
 UNIT = Decimal(1).scaleb(-QUANTITY["decimal_places"])
 OTHER_CURRENCY = "in a book of another currency"
+FAILED = prometheus_client.Counter("hedge_decisions_failed", "Instruments no hedge could be decided for.")
 
 
 # --- deciding -----------------------------------------------------------------------------------------
@@ -56,10 +58,11 @@ def decide_hedges(*, providers: Collection[str]) -> list[HedgeOrder]:
     for pk in hedged.values_list("pk", flat=True):
         try:
             order = _decide(pk)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as failure:  # one instrument must not stop the others
-            log.exception("a hedge could not be decided", instrument=pk, error=str(failure))
+        except Exception:  # one instrument must not stop the others
+            if not connection.is_usable():
+                raise
+            FAILED.inc()
+            log.exception("a hedge could not be decided", instrument=pk)
             continue
         if order is not None:
             intended.append(order)
@@ -365,18 +368,14 @@ def _effect(order: HedgeOrder, report: hedging.Report) -> Decimal:
     """
     if not report.takes_back:
         return report.quantity
-    effects = {each.exec_id: (each.refers_to, each.quantity) for each in order.executions.all()}
-    if report.refers_to not in effects:
+    # What each goes back to, in the order they came: only what is recorded already, so that none goes round.
+    earlier, fills = list(order.executions.order_by("pk")), dict[str, str]()
+    for each in earlier:
+        fills[each.exec_id] = fills.get(each.refers_to, each.exec_id)
+    fill = fills.get(report.refers_to)
+    if fill is None:
         log.error("a fill that is not known is taken back", order=str(order.pk), fill=report.refers_to)
-        return report.quantity
-
-    def first(exec_id: str) -> str:
-        while effects.get(exec_id, ("",))[0] in effects:
-            exec_id = effects[exec_id][0]
-        return exec_id
-
-    fill = first(report.refers_to)
-    return report.quantity - sum(effect for exec_id, (_, effect) in effects.items() if first(exec_id) == fill)
+    return report.quantity - sum(each.quantity for each in earlier if fills[each.exec_id] == fill)
 
 
 def _stand(order: HedgeOrder, report: hedging.Report) -> None:

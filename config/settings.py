@@ -1,6 +1,7 @@
 """Every switch of the platform, read from the environment; `.env.example` documents each."""
 
 import logging
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -146,20 +147,25 @@ TEMPLATES: list[dict[str, Any]] = [
 _DATABASE_URL = env.text("DATABASE_URL")
 _OWNER_URL = env.text("DATABASE_OWNER_URL", _DATABASE_URL)
 DATABASE_DIRECT_URL = env.text("DATABASE_DIRECT_URL", _DATABASE_URL)
+# Statements that ask for it stay prepared on their connection, and no other; PgBouncer can follow from 1.21 on,
+# and PREPARED_STATEMENTS=0 is for a pooler that cannot. Django's None would refuse also those that ask.
+_PREPARE_AFTER = sys.maxsize if env.flag("PREPARED_STATEMENTS", True) else None
 
 
 def _database(url: str) -> Any:
     return {
         **dj_database_url.parse(url, conn_max_age=None),
-        "OPTIONS": {"connect_timeout": 5, "application_name": f"tickhouse-{ROLE}"},
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "application_name": f"tickhouse-{ROLE}",
+            "prepare_threshold": _PREPARE_AFTER,
+        },
         "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 
 
 # The application owns nothing; migrations, partitions and grants go through the owner.
 DATABASES = {"default": _database(_DATABASE_URL), "owner": {**_database(_OWNER_URL), "CONN_MAX_AGE": 0}}
-# Hot statements stay prepared on their connection; PgBouncer can follow from 1.21 on.
-PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.text("REDIS_URL")

@@ -147,8 +147,8 @@ TEMPLATES: list[dict[str, Any]] = [
 _DATABASE_URL = env.text("DATABASE_URL")
 _OWNER_URL = env.text("DATABASE_OWNER_URL", _DATABASE_URL)
 DATABASE_DIRECT_URL = env.text("DATABASE_DIRECT_URL", _DATABASE_URL)
-# Statements that ask for it stay prepared on their connection, and no other; PgBouncer can follow from 1.21 on,
-# and PREPARED_STATEMENTS=0 is for a pooler that cannot. Django's None would refuse also those that ask.
+# Statements that ask for it stay prepared on their connection, and no other; Django's None would refuse them.
+# PgBouncer can follow from 1.21 on, PREPARED_STATEMENTS=0 is for a pooler that cannot.
 _PREPARE_AFTER = sys.maxsize if env.flag("PREPARED_STATEMENTS", True) else None
 
 

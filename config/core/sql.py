@@ -15,10 +15,10 @@ def prepared(statement: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
     to write into it on the other.
     """
     connection.ensure_connection()
-    # The driver would send integers by their size, and each combination of sizes is a statement of its own;
-    # of a text the server infers the type.
-    plain = [str(value) if type(value) is int else value for value in values]
     with connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
+        # The driver would send integers by their size, and each combination of sizes is a statement of its
+        # own; of a text the server infers the type.
+        plain = [str(value) if type(value) is int else value for value in values]
         cursor.execute(statement.encode(), plain, prepare=True)
         return cursor.fetchone()
 

@@ -3,9 +3,12 @@
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
+from config.core.ids import new_id
+from tests.market import NOON
 from tests.trading.conftest import Desk
 from trading.models import Order
 from trading.services import settle_due
@@ -80,6 +83,9 @@ TICK = "{0}_at = accepted_at, {0}_seq = 1, {0}_price = 1"
 ENTRY, EXIT = TICK.format("entry"), TICK.format("exit")
 
 
+REASON, SALE = "refund_reason = 'tie'", "sale_client_id = 'k', sale = '{}'"
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -88,14 +94,86 @@ ENTRY, EXIT = TICK.format("entry"), TICK.format("exit")
         (f"status = 'won', payout = 18.50, {ENTRY}", "order_decided_by_two_ticks"),
         ("status = 'lost', payout = 0, entry_at = NULL, exit_at = accepted_at", "order_decided_by_two_ticks"),
         (f"status = 'lost', payout = 0, {ENTRY}, exit_at = accepted_at", "order_decided_by_two_ticks"),
+        (f"status = 'lost', payout = 0.01, {ENTRY}, {EXIT}", "order_lost_pays_nothing"),
+        (f"status = 'lost', payout = 0, {REASON}, {ENTRY}, {EXIT}", "order_refund_has_reason"),
+        ("status = 'refunded', payout = 10", "order_refund_has_reason"),
+        (f"status = 'refunded', payout = 9.99, {REASON}", "order_refund_has_reason"),
+        (f"status = 'refunded', payout = 10, {REASON}, {SALE}", "order_sold_for_a_price"),
+        (f"status = 'sold', payout = 5, {ENTRY}, {EXIT}", "order_sold_for_a_price"),
+        (f"status = 'sold', payout = 5, sale_client_id = 'k', {ENTRY}, {EXIT}", "order_sold_for_a_price"),
+        (f"status = 'sold', payout = 5, sale = '{{}}', {ENTRY}, {EXIT}", "order_sold_for_a_price"),
+        (f"status = 'sold', payout = 0, {SALE}, {ENTRY}, {EXIT}", "order_sold_for_a_price"),
+        (f"status = 'sold', payout = 18.51, {SALE}, {ENTRY}, {EXIT}", "order_sold_for_a_price"),
+        (f"status = 'sold', payout = 5, {SALE}, {EXIT}, entry_seq = NULL", "order_decided_by_two_ticks"),
+        (f"status = 'won', {ENTRY}, {EXIT}", "order_closed_has_payout"),
+        ("status = 'open'", "order_closed_has_payout"),
+        ("status = 'open', payout = 0, closed_at = NULL", "order_closed_has_payout"),
+        (f"status = 'drawn', payout = 0, {ENTRY}, {EXIT}", "order_status"),
+        (f"closed_at = NULL, {REASON}", "order_refund_has_reason"),
+        (f"closed_at = NULL, {SALE}", "order_sold_for_a_price"),
     ],
 )
 def test_outcomes_that_cannot_be(desk: Desk, change: str, name: str) -> None:
     placed = desk.place("up", "10.00")
-    with pytest.raises(DatabaseError, match=name):
-        application(
-            f"UPDATE trading_order SET closed_at = accepted_at, {change} WHERE id = %s", placed.order.id
-        )
+    if "closed_at" not in change:
+        change = f"closed_at = accepted_at, {change}"
+    with pytest.raises(IntegrityError, match=name) as refused:
+        application(f"UPDATE trading_order SET {change} WHERE id = %s", placed.order.id)
+    cause = refused.value.__cause__
+    assert isinstance(cause, psycopg.errors.CheckViolation)
+    assert cause.diag.constraint_name == name
+
+
+SHAPE = "order_has_its_contracts_shape"
+
+
+def inserted(desk: Desk, shape: dict[str, Any]) -> None:
+    """Write another order like an accepted one, but for this."""
+    order = desk.order(desk.place("up", "10.00"))
+    order.pk, order.client_id = new_id(), "another"
+    for name, value in shape.items():
+        setattr(order, name, value)
+    with transaction.atomic():
+        order.save(force_insert=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        ({"contract": "rise_fall", "payout_rate": 1}, "order_rate"),
+        ({"payout_rate": 0}, "order_rate"),
+        ({"stake": 0}, "order_stake_positive"),
+        ({"expires_at": NOON}, "order_expires_later"),
+        ({"contract": "lottery"}, SHAPE),
+        ({"contract": "rise_fall", "digit": 1}, SHAPE),
+        ({"contract": "higher_lower"}, SHAPE),
+        ({"contract": "touch", "barrier": 1, "low": 1}, SHAPE),
+        ({"contract": "ends_between", "low": 1}, SHAPE),
+        ({"contract": "ends_between", "low": 2, "high": 2}, SHAPE),
+        ({"contract": "stays_between", "low": 1, "high": 2, "barrier": 1}, SHAPE),
+        ({"contract": "digit_match"}, SHAPE),
+        ({"contract": "digit_over", "digit": 10}, SHAPE),
+        ({"contract": "digit_even", "low": 1}, SHAPE),
+        ({"contract": "asian", "high": 1}, SHAPE),
+    ],
+)
+def test_orders_that_cannot_be(desk: Desk, shape: dict[str, Any], name: str) -> None:
+    with pytest.raises(IntegrityError, match=name):
+        inserted(desk, shape)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"contract": "higher_lower", "barrier": -1, "payout_rate": 3},
+        {"contract": "stays_between", "low": 1, "high": 2},
+        {"contract": "digit_over", "digit": 9},
+        {"contract": "asian", "duration_ticks": 5},
+    ],
+)
+def test_orders_that_can_be(desk: Desk, shape: dict[str, Any]) -> None:
+    inserted(desk, shape)
+    assert Order.objects.count() == 2
 
 
 def test_the_highest_payout(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from config.core.errors import DomainError, Unauthenticated
 from config.core.models import Fact
@@ -371,3 +372,18 @@ def test_the_first_rule_that_fails_refuses(desk: Desk) -> None:
 )
 def test_malformed_commands(desk: Desk, asked: dict[str, Any]) -> None:
     assert refusal(desk, **asked).code == "invalid"
+
+
+def test_the_hot_statements_stay_prepared(desk: Desk) -> None:
+    desk.place("up", "10.00")
+    kept = kept_statements()
+    assert "SELECT trading_read_placement" in kept
+    assert "SELECT * FROM trading_place" in kept
+    desk.place("down", "20.00", duration_seconds=3_000)
+    assert kept_statements() == kept
+
+
+def kept_statements() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements ORDER BY statement")
+        return [statement.partition("(")[0] for (statement,) in cursor.fetchall()]

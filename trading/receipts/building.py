@@ -102,7 +102,7 @@ def _closed(customer_id: int, order_id: UUID) -> Closed:
 
 def _end(closed: Closed) -> datetime:
     """Return the instant that decided: of the tick on the way that did, else the expiry."""
-    due, contract = closed.due, closed.due.agreed()
+    due, contract = closed.due, closed.due.agreed
     if closed.status == Order.Status.SOLD and closed.exit is not None:
         return closed.exit.at
     if contract.entry is None:
@@ -128,7 +128,7 @@ def _marks(closed: Closed, ends_at: datetime) -> Marks:
         entry_after=due.entry_after,
         expires_at=due.expires_at,
         known_until=ends_at if closed.exit is None else max(ends_at, min(ends_at + AROUND, closed.closed_at)),
-        needs_every_tick=due.agreed().needs_every_tick,
+        needs_every_tick=due.agreed.needs_every_tick,
         closed_at=closed.closed_at,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -81,6 +82,7 @@ class Way:
 
 
 STRAIGHT = Way()
+NONE_VOIDED: frozenset[int] = frozenset()
 
 
 def histories(
@@ -93,13 +95,18 @@ def histories(
     """
     pending = [due for due in batch if due.entry_seq is None]
     firsts = dict(zip((due.id for due in pending), first_ticks(pending, ticks=ticks), strict=True))
-    contracts = [due.agreed() for due in batch]
+    contracts = [due.agreed for due in batch]
     ways = _ways(batch, contracts, firsts, ticks)
     over = [due for due in batch if due.known_until >= due.expires_at]
     lasts = last_ticks(over, ticks=ticks)
     gaps = _gaps(batch)
     voided = _voided(batch)
     schedules = calendars_of({due.instrument for due in batch})
+
+    @cache  # most of a batch ends at a few instants
+    def was_open(instrument: int, at: datetime) -> bool:
+        return is_open(schedules[instrument], at)
+
     found = []
     for due, way in zip(batch, ways, strict=True):
         decider = way.reached or way.nth
@@ -113,11 +120,9 @@ def histories(
                 ticks=way.ticks,
                 total=way.total,
                 gaps=gaps.get(due.instrument, ()),
-                open_at_end=is_open(schedules[due.instrument], decider.at if decider else due.expires_at),
-                voided=frozenset(
-                    seq
-                    for seq, since in voided.get(due.instrument, ())
-                    if closed_at is None or since <= closed_at[due.id]
+                open_at_end=was_open(due.instrument, decider.at if decider else due.expires_at),
+                voided=_voided_until(
+                    voided.get(due.instrument), None if closed_at is None else closed_at[due.id]
                 ),
             )
         )
@@ -198,7 +203,7 @@ def _gaps(batch: Sequence[Due]) -> dict[int, list[Gap]]:
     expiries = [due.expires_at for due in batch]
     entries = [due.entry_at or due.accepted_at for due in batch]
     since_entry = Q(ends_at__gte=min(entries))
-    if not any(due.agreed().needs_every_tick for due in batch):
+    if not any(due.agreed.needs_every_tick for due in batch):
         since_entry &= Q(reason=RecordedGap.Reason.SOURCE_CHANGED)
     recorded = RecordedGap.objects.filter(
         Q(ends_at__gte=min(expiries)) | since_entry,
@@ -209,6 +214,14 @@ def _gaps(batch: Sequence[Due]) -> dict[int, list[Gap]]:
     for gap in recorded:
         found.setdefault(gap.instrument_id, []).append(Gap(gap.starts_at, gap.ends_at, gap.reason))
     return found
+
+
+def _voided_until(
+    voided: Sequence[tuple[int, datetime]] | None, closed_at: datetime | None
+) -> frozenset[int]:
+    if not voided:
+        return NONE_VOIDED
+    return frozenset(seq for seq, since in voided if closed_at is None or since <= closed_at)
 
 
 def _voided(batch: Sequence[Due]) -> dict[int, list[tuple[int, datetime]]]:

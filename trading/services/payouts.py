@@ -87,7 +87,7 @@ def ended(instrument_id: int, since: datetime) -> list[Ended]:
         cursor.execute(SOLD, values)
         sold = [Due(*row) for row in cursor.fetchall()]
     for due, history in zip(sold, histories(sold) if sold else (), strict=True):
-        outcome = decide(due.agreed(), history)
+        outcome = decide(due.agreed, history)
         if outcome is not None and outcome.status != Order.Status.REFUNDED:
             found.append(Ended(due.customer, due.stake, outcome.status == Order.Status.WON))
     return found

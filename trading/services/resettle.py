@@ -62,7 +62,7 @@ def resettle(day: date) -> Report:
         closed_at = {due.id: at for due, _, at in page}
         known = histories(batch, ticks=ALL_TICKS, closed_at=closed_at)
         for (due, settled, _), history in zip(page, known, strict=True):
-            decided = decide(due.agreed(), history)
+            decided = decide(due.agreed, history)
             report.orders += 1
             report.outcomes[settled.refund_reason or settled.status] += 1
             if decided != settled:

@@ -140,7 +140,7 @@ def _offer(due: Due, now: datetime) -> Offer:
     approved = VoidedTick.objects.filter(instrument=due.instrument, state=VoidedTick.State.APPROVED)
     if approved.filter(seq__in=(entry.seq, tick.seq)).exists():
         raise errors.SaleNotOffered("A price it would rest on was voided. The order goes on to its end.")
-    fixed = absolute(due.agreed(), entry)
+    fixed = absolute(due.agreed, entry)
     level = entry.price if due.contract == "rise_fall" else fixed.barrier
     question = Question(
         kind=due.contract,

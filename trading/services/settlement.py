@@ -126,7 +126,7 @@ def settle_batch(claim: Claim) -> int:
     history_lock(sorted({due.instrument for due in batch}))
     outcomes = []
     for due, history in zip(batch, histories(batch), strict=True):
-        outcome = decide(due.agreed(), history)
+        outcome = decide(due.agreed, history)
         if outcome is None:
             raise Broken(f"order {due.id} was claimed and cannot be decided yet")
         outcomes.append(outcome)
@@ -162,7 +162,7 @@ def enter_batch(*, only: UUID | None = None) -> int:
     entered: list[tuple[Due, Price]] = []
     refused: list[tuple[Due, Outcome]] = []
     for due, first in zip(pending, firsts, strict=True):
-        contract = due.agreed()
+        contract = due.agreed
         entry = pending_entry(contract, first)
         if entry is not None:
             entered.append((due, entry))
@@ -290,7 +290,7 @@ def _transfers(due: Due, outcome: Outcome) -> list[NewTransfer]:
 def _enter(entered: Sequence[tuple[Due, Price]]) -> None:
     if not entered:
         return
-    reached_at = [reach(due.agreed(), price) for due, price in entered]
+    reached_at = [reach(due.agreed, price) for due, price in entered]
     columns = (
         [due.id for due, _ in entered],
         *_columns([price for _, price in entered]),

@@ -58,6 +58,7 @@ ICONS = {
     "ledger.transfer": "swap_horiz",
     "ledger.balancesnapshot": "photo_camera",
     "trading.order": "receipt_long",
+    "trading.correction": "currency_exchange",
     "trading.terms": "tune",
     "trading.payoutrate": "percent",
     "trading.bookterms": "rule",

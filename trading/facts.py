@@ -108,6 +108,18 @@ class OrderSold(FactData):
     version: int
 
 
+@fact("order.corrected")
+class OrderCorrected(FactData):
+    """What a closed order had paid was put right: by `amount`, below zero when it was taken back."""
+
+    order: OrderView
+    account: int
+    version: int
+    amount: str
+    paid: str
+    reason: str
+
+
 @fact("offers.changed")
 class OffersChanged(FactData):
     """What can be bought or sold of an instrument changed: a curb was set or lifted. Read it again."""

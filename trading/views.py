@@ -107,7 +107,7 @@ def _shown(told: Receipt | None) -> dict[str, Any]:
     levels = ((name, getattr(told.terms, name)) for name in ("barrier", "low", "high"))
     return {
         "receipt": told,
-        "transfers": told.transfers,
+        "transfers": [*told.transfers, *(each.transfer for each in told.corrections)],
         "levels": [(name, level) for name, level in levels if level is not None],
         "ticks": rows if len(rows) <= MOST_SHOWN else rows[:half] + rows[-half:],
         "left_out": max(0, len(rows) - MOST_SHOWN),

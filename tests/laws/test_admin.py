@@ -36,6 +36,7 @@ from quotes.services.markups import set_mark_up
 from quotes.services.sources import create_source
 from tests.cast import PASSWORD, browser_for, client_for, code_of, enrolled, later
 from trading.models import (
+    Correction,
     Curb,
     CustomerLimits,
     Exposure,
@@ -61,6 +62,7 @@ NEVER_WRITTEN = [
     BalanceSnapshot,
     Book,
     CandleCheck,
+    Correction,
     Curb,
     CustomerLimits,
     Exposure,
@@ -136,6 +138,9 @@ def risk_of(account, instrument, trader):
     RiskLimit.objects.create(book=account.book, most=100, starts_at=now, comment="test")
     hedged_by(instrument)
     alert = RiskAlert.objects.create(book=account.book, most=100, used=90, highest=90, opened_at=now)
+    Correction.objects.create(
+        order=Order.objects.get(), payout=1, amount=1, reason="test", requested_by=trader, requested_at=now
+    )
     Curb.objects.create(effect="stop_sales", alert=alert, starts_at=now, comment="test")
     Refusals.objects.create(
         hour=now, code="price_stale", symbol="VOL100", times=1, last_at=now, recent=[{"at": "x"}]

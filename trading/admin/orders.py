@@ -13,6 +13,7 @@ from config.core.console import ReadOnlyAdmin, reasoned_action
 from kyc.models import User
 from quotes.admin.parts import ticks_link
 from trading import services
+from trading.admin.corrections import CorrectionForm
 from trading.models import (
     Order,
     Tally,
@@ -44,7 +45,7 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "An order's id, a client_id, or a customer's e-mail address."
     readonly_fields = ("entry_in_record", "exit_in_record")
     actions: ClassVar[Any] = ["unpark"]
-    actions_detail: ClassVar[Any] = ["unpark"]
+    actions_detail: ClassVar[Any] = ["unpark", "correct"]
 
     @display(description="Entry in the record")
     def entry_in_record(self, order: Order) -> SafeString | str:
@@ -63,6 +64,18 @@ class OrderAdmin(ReadOnlyAdmin):
     def unpark(self, request: HttpRequest, obj: Order, reason: str) -> str:
         services.unpark_order(order_id=obj.pk, actor=cast(User, request.user), reason=reason)
         return f"Order {obj.pk} is back with the settlers."
+
+    @reasoned_action(
+        description="Correct what it paid",
+        effect="Nothing moves until another operator approves. Then the difference is paid to the customer, "
+        "or taken back from his balance. The order stays as it was settled; he is told, and its receipt "
+        "says so.",
+        form=CorrectionForm,
+        icon="currency_exchange",
+    )
+    def correct(self, request: HttpRequest, obj: Order, payout: Decimal, reason: str) -> str:
+        services.request_correction(order=obj, payout=payout, actor=cast(User, request.user), reason=reason)
+        return f"A correction of order {obj.pk} is requested; it waits for another operator."
 
 
 @admin.register(Tally)

@@ -1,5 +1,6 @@
 """Orders, and what operators set for them."""
 
+from trading.models.corrections import Correction
 from trading.models.hedging import HedgeExecution, HedgeOrder, HedgeTerms
 from trading.models.orders import SHARDS, Order
 from trading.models.risk import Curb, CustomerLimits, Exposure, Refusals, RiskAlert, RiskLimit, Tally
@@ -10,6 +11,7 @@ __all__ = [
     "RATE",
     "SHARDS",
     "BookTerms",
+    "Correction",
     "Curb",
     "CustomerLimits",
     "Exposure",

@@ -1,5 +1,6 @@
 """Building a receipt from stored rows alone: whoever builds it again gets the same bytes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,9 +21,10 @@ from quotes.rules import is_open
 from quotes.selectors import calendars_of
 from trading import errors
 from trading.evidence import AROUND
-from trading.models import Order, VolatilityEstimate
+from trading.models import Correction, Order, VolatilityEstimate
 from trading.receipts.form import (
     VERSION,
+    CorrectionRow,
     GapRow,
     Level,
     Receipt,
@@ -70,9 +72,9 @@ class Closed:
 def receipt_of(customer_id: int, order_id: UUID) -> bytes:
     """Return the signed receipt of a customer's closed order, in its one canonical form.
 
-    It is the same at every call, but for the days of its ticks that are sealed in between and for a new
-    signing key. Raises NoSuchOrder also when it is somebody else's; ReceiptNotReady while it is open or the
-    record is not complete around its end; Unavailable while nothing can be signed.
+    It is the same at every call, but for the days of its ticks that are sealed in between, for corrections
+    and for a new signing key. Raises NoSuchOrder also when it is somebody else's; ReceiptNotReady while it is
+    open or the record is not complete around its end; Unavailable while nothing can be signed.
     """
     closed = _closed(customer_id, order_id)
     ends_at = _end(closed)
@@ -159,7 +161,7 @@ def _receipt(closed: Closed, marks: Marks, ends_at: datetime) -> Receipt:
         payout=f"{closed.payout:.{scale}f}",
         transfers=_transfers(due),
         sale=_sale(closed.sale) if closed.sale is not None else None,
-        corrections=[],
+        corrections=_corrections(due),
         record=sealed_days(due.instrument, due.symbol, {tick.at.date() for tick in told.ticks}),
     )
 
@@ -224,13 +226,40 @@ def _gaps(due: Due, ends_at: datetime) -> list[GapRow]:
 
 def _transfers(due: Due) -> list[TransferRow]:
     """Write the order's transfers, found by the ids that are derived from it."""
-    ids = {derived_id(due.id, what): place for place, what in enumerate(MOVES)}
-    found = Transfer.objects.filter(pk__in=ids).select_related("source", "destination")
-    return [
-        TransferRow(
-            str(each.pk), each.code, f"{each.amount:.{due.scale}f}", each.source.code, each.destination.code
+    return list(_posted(due, MOVES).values())
+
+
+def _posted(due: Due, names: Iterable[str]) -> dict[str, TransferRow]:
+    """Return those of the named transfers of an order that were posted, in the order of the names."""
+    ids = {derived_id(due.id, name): name for name in names}
+    found = Transfer.objects.select_related("source", "destination").in_bulk(ids)
+    return {
+        ids[pk]: TransferRow(
+            str(pk),
+            found[pk].code,
+            f"{found[pk].amount:.{due.scale}f}",
+            found[pk].source.code,
+            found[pk].destination.code,
         )
-        for each in sorted(found, key=lambda each: ids[each.pk])
+        for pk in ids
+        if pk in found
+    }
+
+
+def _corrections(due: Due) -> list[CorrectionRow]:
+    """Write what was put right after the end, in its order."""
+    found = Correction.objects.filter(order=due.id, state=Correction.State.APPROVED).order_by("number")
+    named = {f"correction-{each.number}": each for each in found}
+    moved = _posted(due, named)
+    return [
+        CorrectionRow(
+            at=iso(each.decided_at),
+            payout=f"{each.payout:.{due.scale}f}",
+            reason=each.reason,
+            transfer=moved[name],
+        )
+        for name, each in named.items()
+        if each.decided_at is not None
     ]
 
 

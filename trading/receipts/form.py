@@ -105,6 +105,15 @@ class TransferRow(Shape, frozen=True):
     to: str
 
 
+class CorrectionRow(Shape, frozen=True):
+    """What two operators put right after the end: what it has paid in all since, why, by which transfer."""
+
+    at: str
+    payout: str
+    reason: str
+    transfer: TransferRow
+
+
 class VolatilityRow(Shape, frozen=True):
     """The estimate a sale was priced with."""
 
@@ -167,7 +176,7 @@ class Receipt(Shape, frozen=True):
     payout: str
     transfers: Annotated[list[TransferRow], msgspec.Meta(max_length=10)]
     sale: Sale | None
-    corrections: Annotated[list[str], msgspec.Meta(max_length=0)]
+    corrections: Annotated[list[CorrectionRow], msgspec.Meta(max_length=1_000)]
     record: Annotated[list[Sealed], msgspec.Meta(max_length=1_000)]
 
 

@@ -239,7 +239,30 @@ def _money(receipt: Receipt) -> str:
         raise Wrong("Its transfers are not those of such an end.")
     if (receipt.sale is not None) is not (receipt.status == "sold"):
         raise Wrong("Only a sold order tells of a sale.")
-    return "The transfers are those of such an end, each posted once."
+    if not receipt.corrections:
+        return "The transfers are those of such an end, each posted once."
+    _corrections(receipt)
+    paid = f"{receipt.corrections[-1].payout} {receipt.terms.currency}"
+    return f"The transfers are those of such an end, each posted once; corrected, it paid {paid} in all."
+
+
+def _corrections(receipt: Receipt) -> None:
+    """See that each correction moves what is missing to the sum it names, within what such an order pays."""
+    order, scale = _order_id(receipt), receipt.terms.scale
+    paid, since = amount(receipt.payout, scale), instant(receipt.closed_at)
+    for number_, row in enumerate(receipt.corrections, 1):
+        due, at = amount(row.payout, scale), instant(row.at)
+        source, to = ("house", "customer") if due > paid else ("customer", "house")
+        moved = TransferRow(
+            str(derived_id(order, f"correction-{number_}")),
+            "correction",
+            f"{abs(due - paid):.{scale}f}",
+            source,
+            to,
+        )
+        if due == paid or not 0 <= due <= _if_right(receipt) or at < since or row.transfer != moved:
+            raise Wrong("A correction does not move what was missing to the sum it names.")
+        paid, since = due, at
 
 
 def transfers_of(receipt: Receipt) -> list[TransferRow]:

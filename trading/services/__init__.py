@@ -1,5 +1,11 @@
 """Every write to orders and their terms."""
 
+from trading.services.corrections import (
+    approve_correction,
+    decline_correction,
+    paid_of,
+    request_correction,
+)
 from trading.services.curbs import import_events, lift_curb, set_curb
 from trading.services.drafts import PlaceOrder
 from trading.services.hedge_terms import (
@@ -33,21 +39,25 @@ __all__ = [
     "Placed",
     "Preview",
     "Sold",
+    "approve_correction",
     "claim_hedge_order",
     "close_hedge_order",
     "decide_hedges",
+    "decline_correction",
     "enter_pending",
     "estimate_volatility",
     "hedges_by_provider",
     "import_events",
     "lift_curb",
     "lift_risk_limit",
+    "paid_of",
     "place_order",
     "preview_order",
     "provider_fault_of",
     "recalculate_payouts",
     "record_execution",
     "refuse_hedge_order",
+    "request_correction",
     "resend_hedge_order",
     "sale_offer",
     "sell_order",

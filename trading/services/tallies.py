@@ -108,3 +108,11 @@ def add_to_tallies(closed: Sequence[tuple[Due, str, Decimal]], now: datetime) ->
     )
     with connection.cursor() as cursor:
         cursor.execute(ADD, (now.astimezone(UTC).date(), *map(array, columns)))
+
+
+def correct_tally(*, account: int, instrument: int, amount: Decimal, now: datetime) -> None:
+    """Add what a correction moved to what the account gained today, in the transaction that moves it."""
+    counts = ([0] for _ in range(1 + len(ENDS)))
+    columns: tuple[list[Any], ...] = ([account], [instrument], *counts, [money.ZERO], [amount])
+    with connection.cursor() as cursor:
+        cursor.execute(ADD, (now.astimezone(UTC).date(), *map(array, columns)))

@@ -147,6 +147,12 @@ function tellResult(order) {
   sound.play(order.status);
 }
 
+function tellCorrection({ order, account, amount, reason }) {
+  const currency = desk.state.accounts[account]?.currency ?? order.currency;
+  const moved = format(amount, currency, { sign: true });
+  toast({ tone: "plain", mark: "refund", title: words.say.corrected(order, moved), text: reason });
+}
+
 // A page that slept or was hidden trusts nothing it counted meanwhile: clock, snapshot and socket are made sure of.
 function setUpTime() {
   let last = Date.now();
@@ -187,6 +193,7 @@ setUpLink(desk);
 setUpKeys({ ticket, actions });
 setUpTime();
 desk.on("settled", tellResult);
+desk.on("corrected", tellCorrection);
 desk.on("healed", () => desk.refresh());
 
 async function start() {

@@ -169,6 +169,8 @@ export class Desk extends EventTarget {
 
   /** Apply a snapshot, a fact or an order; tells who settled. */
   dispatch(message) {
+    if (message.type === "order.corrected")
+      this.dispatchEvent(new CustomEvent("corrected", { detail: message }));
     const before = this.state;
     this.state = reduce(before, message);
     if (this.state === before) return;

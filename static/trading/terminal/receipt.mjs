@@ -150,7 +150,7 @@ export function factsOf(receipt) {
     ...receipt.gaps.map((gap) => [said.FACTS.gap, said.gap(gap)]),
     [said.FACTS.market, receipt.open_at_end ? said.say.open : said.say.closed],
     [said.FACTS.terms, said.terms(terms)],
-    [said.FACTS.corrections, receipt.corrections.join("; ") || said.say.none],
+    [said.FACTS.corrections, receipt.corrections.map((each) => said.correction(each, terms)).join("\n") || said.say.none],
     ...receipt.record.map((each) => [said.FACTS.sealed, said.sealed(each), each.page]),
     !receipt.record.length && [said.FACTS.sealed, said.say.notSealed],
     [said.FACTS.signature, said.signature(signature)],

@@ -79,7 +79,7 @@ export class ReceiptView {
     const frame = h("figure", { class: "receipt-figure" });
     $("receipt-body").replaceChildren(
       h("p", { class: "receipt-sentence" }, receipt.sentence),
-      figures(order, receipt.terms.currency),
+      figures(order, receipt),
       h("div", { class: "receipt-columns" }, [
         h("div", {}, frame, ticksTable(receipt)),
         h("div", {}, factsList(receipt), transfersTable(receipt)),
@@ -114,7 +114,7 @@ export class ReceiptView {
   }
 }
 
-function figures(order, currency) {
+function figures(order, { corrections, terms: { currency } }) {
   const outcome = h("p", { class: "receipt-outcome" });
   const money = (_, text, options) => format(text, currency, options);
   fillOutcome(outcome, order, order.status, money);
@@ -126,6 +126,7 @@ function figures(order, currency) {
       {},
       figure(said.say.stake, money(order, order.stake)),
       figure(said.say.payout, money(order, order.payout)),
+      corrections.length ? figure(said.say.corrected, money(order, corrections.at(-1).payout)) : null,
     ),
   ]);
 }
@@ -174,8 +175,9 @@ function ticksTable(receipt) {
   return table(day ? `${said.say.ticks}, ${day}` : said.say.ticks, ["tick", "time", "price", "role"], rows);
 }
 
-function transfersTable({ transfers, terms }) {
-  const rows = transfers.map(({ code, from, to, amount }) => ({
+function transfersTable({ transfers, corrections, terms }) {
+  const moved = [...transfers, ...corrections.map(({ transfer }) => transfer)];
+  const rows = moved.map(({ code, from, to, amount }) => ({
     cells: [
       words.STATEMENT_CODES[code] ?? words.plain(code),
       words.plain(from),

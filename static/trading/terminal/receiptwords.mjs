@@ -53,6 +53,7 @@ export const COLUMNS = {
 export const say = {
   stake: "Stake",
   payout: "Paid back",
+  corrected: "After correction",
   ticks: "Ticks around entry and exit",
   transfers: "Transfers",
   download: "Download JSON",
@@ -80,6 +81,11 @@ export function caption({ winner, hasHole, hasGap }) {
     hasGap && "Gap: no provable prices.",
   ];
   return sentences.filter(Boolean).join(" ");
+}
+
+/** What two operators put right after the end. */
+export function correction({ at, payout, reason }, { currency }) {
+  return `${payout} ${currency} in all: ${reason}\n${utc(at)}`;
 }
 
 /** A count of ticks in two lines, as it fits into a break. */

@@ -259,6 +259,7 @@ export const say = {
   won: (order, profit) => `Won ${profit} on ${order.symbol}`,
   lost: (order, stake) => `Lost ${stake} on ${order.symbol}`,
   refunded: (order, stake) => `Refunded ${stake} on ${order.symbol}`,
+  corrected: (order, amount) => `Corrected ${order.symbol}: ${amount}`,
   sold: (order, price) => `Sold ${order.symbol} for ${price}`,
   soldText: (stake, amount) => `Stake ${stake}, result ${amount}`,
   soldFor: (price) => `Sold for ${price}`,

@@ -215,6 +215,18 @@ test("the facts are the receipt's own", () => {
   });
 });
 
+test("a correction says what the order has paid in all, and why", () => {
+  const corrections = [
+    { at: time(11), payout: "18.50", reason: "A wrong price.", transfer: {} },
+    { at: time(12), payout: "10.00", reason: "Only the stake.", transfer: {} },
+  ];
+  assert.equal(
+    facts(receiptOf({ corrections })).get("Corrections"),
+    "18.50 USD in all: A wrong price.\n2030-01-15 12:00:11.000000 UTC\n" +
+      "10.00 USD in all: Only the stake.\n2030-01-15 12:00:12.000000 UTC",
+  );
+});
+
 test("facts that only some receipts have", () => {
   const way = { is_whole: false, ticks: 6000, total: "600000.00", lowest: TICKS[5], highest: TICKS[6] };
   const told = facts(

@@ -164,10 +164,10 @@ export function standing(order, instrument, hasReached = false) {
 
 /** Why an open order cannot be sold now: null, or {state}: "never", "held" by a curb, "waiting" for its entry, "early" by so many
  *  milliseconds `left`, "late" when it is too near its end. */
-export function saleObstacle(order, instrument, now) {
+export function saleObstacle(order, instrument, account, now) {
   const isSellable = SELLABLE.includes(order.contract) && !order.duration_ticks;
   if (!instrument?.offers_sale || !isSellable) return { state: "never" };
-  const held = ({ effect, book }) => effect !== "stop_orders" && !book;
+  const held = ({ effect, book }) => effect !== "stop_orders" && (!book || book === account?.book);
   if (curbsOver(instrument, order.contract, now).some(held)) return { state: "held" };
   if (!order.entry) return { state: "waiting" };
   const cutoff = instrument.sell_cutoff_seconds * 1000;

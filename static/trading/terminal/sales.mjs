@@ -65,7 +65,8 @@ export class Sales {
   }
 
   #obstacle(order) {
-    return saleObstacle(order, this.#desk.instruments.get(order.symbol), this.#desk.clock.now());
+    const { instruments, state, clock } = this.#desk;
+    return saleObstacle(order, instruments.get(order.symbol), state.accounts[order.account], clock.now());
   }
 
   #isOpen(id) {

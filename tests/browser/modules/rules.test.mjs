@@ -158,6 +158,7 @@ test("a refund is no profit", () => {
 
 test("an order can be sold between its entry and its end, where that is offered", () => {
   const seller = { ...instrument, offers_sale: true, sell_cutoff_seconds: 5 };
+  const mine = { book: "usd" };
   const at = (seconds) => new Date(NOW + seconds * 1000).toISOString();
   const running = {
     contract: "rise_fall",
@@ -166,11 +167,12 @@ test("an order can be sold between its entry and its end, where that is offered"
     expires_at: at(60.25),
   };
   const after = (seconds, changes) =>
-    saleObstacle({ ...running, ...changes }, seller, NOW + seconds * 1000);
+    saleObstacle({ ...running, ...changes }, seller, mine, NOW + seconds * 1000);
   assert.deepEqual(after(1), { state: "early", left: 4250 });
   const held = (effect, more) =>
-    saleObstacle(running, { ...seller, curbs: [{ effect, starts_at: at(0), ends_at: at(20), ...more }] }, NOW + 9000);
+    saleObstacle(running, { ...seller, curbs: [{ effect, starts_at: at(0), ends_at: at(20), ...more }] }, mine, NOW + 9000);
   assert.deepEqual(["stop_sales", "stop_all", "event"].map((effect) => held(effect)?.state), ["held", "held", "held"]);
+  assert.deepEqual(["usd", "eur"].map((book) => held("stop_all", { book })?.state), ["held", undefined]);
   assert.deepEqual([held("stop_orders"), held("event", { starts_at: at(10) }), held("event", { ends_at: at(9) })], [null, null, null]);
   assert.deepEqual(after(5.249), { state: "early", left: 1 });
   assert.equal(after(5.25), null);
@@ -185,8 +187,8 @@ test("an order can be sold between its entry and its end, where that is offered"
     assert.deepEqual(after(20, { contract }), { state: "never" });
   assert.deepEqual(after(20, { duration_ticks: 5 }), { state: "never" });
   const keeper = { ...seller, offers_sale: false };
-  assert.deepEqual(saleObstacle(running, keeper, NOW + 20_000), { state: "never" });
-  assert.deepEqual(saleObstacle(running, undefined, NOW + 20_000), { state: "never" });
+  assert.deepEqual(saleObstacle(running, keeper, mine, NOW + 20_000), { state: "never" });
+  assert.deepEqual(saleObstacle(running, undefined, mine, NOW + 20_000), { state: "never" });
 });
 
 test("the least price is a tenth below the one shown, rounded down", () => {

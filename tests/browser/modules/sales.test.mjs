@@ -57,7 +57,7 @@ beforeEach(() => {
   answer = async () => ({ price: "9.85", currency: "USD" });
   sale = async () => ({});
   desk = {
-    state: { orders: {} },
+    state: { orders: {}, accounts: {} },
     instruments: new Map([["VOL100", { offers_sale: true, sell_cutoff_seconds: 5 }]]),
     clock: { now: () => Date.now() },
     openOrders: () => Object.values(desk.state.orders).filter(({ status }) => status === "open"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.trading.conftest import Desk
 from tests.trading.test_contract_orders import moves, simulate
 from trading.models import Order
 from trading.rules import KINDS
-from trading.services import settle_due
+from trading.services import approve_correction, request_correction, settle_due
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, databases=["default", "owner"])]
 
@@ -172,4 +173,25 @@ def test_a_receipt_by_keyboard_on_a_narrow_screen(
     expect(view.get_by_role("status")).to_contain_text("The receipt opens by itself.")
     desk.market.quiet_until()
     expect(view.locator(".receipt-outcome")).to_have_text("\u2212$10.00Lost")
+    assert visitor.complaints == []
+
+
+def test_a_correction_stands_in_the_receipt(
+    chromium: Browser, live_server: Any, desk: Desk, settings: Any
+) -> None:
+    lost = closed(desk, *["100.10"] * 4, "99.90", "100.20", side="up", duration_seconds=5)
+    olga, bob = (person(f"{name}@example.com", is_staff=True) for name in ("olga", "bob"))
+    asked = request_correction(
+        order=lost, payout=Decimal("18.50"), actor=olga, reason="<b>A wrong price.</b>"
+    )
+    approve_correction(correction=asked, actor=bob, reason="seen")
+    visitor = visit(chromium, live_server.url, desk, settings, **NARROW)
+    page = visitor.page
+    page.locator("#strip").tap()
+    page.locator("#tab-history").tap()
+    row(page, lost).locator(".c-exit").click()
+    expect(page.locator(".receipt-outcome")).to_have_text("\u2212$10.00Lost")
+    expect(page.locator(".receipt-figures dl")).to_contain_text("After correction$18.50")
+    expect(fact(page, "Corrections")).to_contain_text("18.50 USD in all: <b>A wrong price.</b>")
+    expect(page.locator(".receipt-rows").last).to_contain_text("Correction")
     assert visitor.complaints == []

@@ -321,4 +321,6 @@ def test_in_the_console(desk: Desk, lost: Order, olga: User, bob: User) -> None:
     deciding.post(approve, {"_reasoned": "1", "reason": "seen"})
     asked.refresh_from_db()
     assert (asked.state, asked.decided_by, desk.balance()) == ("approved", bob, "1008.50")
+    order = asking.get(reverse("admin:trading_order_change", args=[lost.pk])).content.decode()
+    assert re.search(r"Paid in all.*?18\.5\b", order, re.DOTALL)
     assert "18.5" in deciding.get(reverse("admin:trading_correction_changelist")).content.decode()

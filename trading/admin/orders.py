@@ -43,7 +43,7 @@ class OrderAdmin(ReadOnlyAdmin):
     list_select_related = ("customer", "instrument")
     search_fields = ("=id", "=client_id", "=customer__email")
     search_help_text = "An order's id, a client_id, or a customer's e-mail address."
-    readonly_fields = ("entry_in_record", "exit_in_record")
+    readonly_fields = ("entry_in_record", "exit_in_record", "paid_in_all")
     actions: ClassVar[Any] = ["unpark"]
     actions_detail: ClassVar[Any] = ["unpark", "correct"]
 
@@ -56,6 +56,11 @@ class OrderAdmin(ReadOnlyAdmin):
     def exit_in_record(self, order: Order) -> SafeString | str:
         """Lead to the ticks around the exit."""
         return _in_record(order.instrument_id, order.exit_at, order.exit_price)
+
+    @display(description="Paid in all")
+    def paid_in_all(self, order: Order) -> str:
+        """Say what it has paid, corrections included."""
+        return "–" if order.payout is None else f"{services.paid_of(order).normalize():f}"
 
     @reasoned_action(
         description="Give back to the settlers",

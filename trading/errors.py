@@ -98,6 +98,11 @@ class TooManyOpenOrders(Refused):
     title = "Too many orders are open"
 
 
+class OpenPayoutLimit(Refused):
+    code = "open_payout_limit"
+    title = "Your open orders could pay out too much together"
+
+
 class OrderClosed(Refused):
     code = "order_closed"
     title = "The order is closed already"

@@ -41,6 +41,7 @@ CODES = {
     "not_json": 415,
     "not_refillable": 422,
     "nothing_to_refill": 422,
+    "open_payout_limit": 422,
     "order_busy": 409,
     "order_missing": 404,
     "otp_compulsory": 422,

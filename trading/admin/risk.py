@@ -51,11 +51,22 @@ class FloorForm(ReasonForm):
     field_order = ("floor", "reason")
 
 
+class OpenPayoutForm(ReasonForm):
+    """Asks what the open orders of an account may pay out together."""
+
+    most = forms.DecimalField(
+        required=False,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="Stakes and profits, in the book's currency. Empty: no limit.",
+    )
+    field_order = ("most", "reason")
+
+
 @admin.register(BookTerms)
 class BookTermsAdmin(ReadOnlyAdmin):
-    list_display = ("book", "all_instruments", "floor")
-    actions: ClassVar[Any] = ["limit_risk", "set_floor"]
-    actions_detail: ClassVar[Any] = ["limit_risk", "set_floor"]
+    list_display = ("book", "all_instruments", "floor", "max_open_payout")
+    actions: ClassVar[Any] = ["limit_risk", "limit_open_payout", "set_floor"]
+    actions_detail: ClassVar[Any] = ["limit_risk", "limit_open_payout", "set_floor"]
 
     @reasoned_action(
         description="Set the floor",
@@ -66,6 +77,18 @@ class BookTermsAdmin(ReadOnlyAdmin):
     def set_floor(self, request: HttpRequest, obj: BookTerms, floor: Any, reason: str) -> str:
         services.set_floor(terms=obj, floor=floor, actor=cast(User, request.user), reason=reason)
         return f"{obj.book} has no floor." if floor is None else f"The floor of {obj.book} is {floor:f}."
+
+    @reasoned_action(
+        description="Limit what an account has open",
+        effect="From now on an order is refused if with it all open ones of its account could pay out more "
+        "than this; open orders stay.",
+        form=OpenPayoutForm,
+    )
+    def limit_open_payout(self, request: HttpRequest, obj: BookTerms, most: Any, reason: str) -> str:
+        services.set_open_payout_limit(terms=obj, most=most, actor=cast(User, request.user), reason=reason)
+        if most is None:
+            return f"Accounts of {obj.book} may have any payout open."
+        return f"An account of {obj.book} may have {most:f} of payouts open."
 
     @reasoned_action(
         description="Limit the risk",

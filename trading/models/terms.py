@@ -186,13 +186,16 @@ class VolatilityEstimate(models.Model):
 
 
 class BookTerms(models.Model):
-    """Which instruments a book trades, and what its house must hold for it."""
+    """Which instruments a book trades, what its house must hold for it, what an account may have open."""
 
     book = models.OneToOneField(Book, models.PROTECT, primary_key=True, related_name="trading_terms")
     all_instruments = models.BooleanField(default=False)
     instruments = models.ManyToManyField(Instrument, blank=True, related_name="+")
     floor = models.DecimalField(
         **MONEY, null=True, blank=True, help_text="With less in its house the book takes no new orders."
+    )
+    max_open_payout = models.DecimalField(
+        **MONEY, null=True, blank=True, help_text="What all open orders of an account may pay out together."
     )
 
     class Meta:

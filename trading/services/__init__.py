@@ -22,7 +22,13 @@ from trading.services.hedging import (
     refuse_hedge_order,
     resend_hedge_order,
 )
-from trading.services.limits import lift_risk_limit, set_customer_limits, set_floor, set_risk_limit
+from trading.services.limits import (
+    lift_risk_limit,
+    set_customer_limits,
+    set_floor,
+    set_open_payout_limit,
+    set_risk_limit,
+)
 from trading.services.payouts import recalculate_payouts
 from trading.services.placement import Placed, place_order
 from trading.services.preview import Preview, preview_order
@@ -65,6 +71,7 @@ __all__ = [
     "set_customer_limits",
     "set_floor",
     "set_hedge_terms",
+    "set_open_payout_limit",
     "set_payout_rate",
     "set_risk_limit",
     "set_terms",

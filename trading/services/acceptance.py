@@ -207,6 +207,7 @@ def payout_is_as_seen(draft: Draft) -> None:
         draft.payout_rate = found.payout_rate
     else:
         raise errors.PayoutUnavailable(f"{asked.symbol} has no payout rate yet. Try again in a moment.")
+    draft.profit = money.profit(draft.stake, draft.payout_rate, found.scale)
     if asked.min_payout_rate is None:
         return
     if draft.payout_rate < _decimal("min_payout_rate", asked.min_payout_rate):
@@ -219,10 +220,13 @@ def payout_is_as_seen(draft: Draft) -> None:
 
 
 def customer_limits_allow(draft: Draft) -> None:
-    """10. So many orders may be open, and what the customer allows himself; both asked again under lock."""
+    """10. What may be open on the account, and what the customer allows himself; asked again under lock."""
     found = draft.found
     if found.open_orders >= open_orders_allowed(draft):
         raise too_many_open(found.open_orders, open_orders_allowed(draft))
+    open_payout = found.open_payout or money.ZERO
+    if found.max_open_payout is not None and open_payout + draft.payout > found.max_open_payout:
+        raise too_much_payout(draft, open_payout)
     if found.max_own_stake is not None and draft.stake > found.max_own_stake:
         raise errors.OwnLimitReached(
             f"Your own limit is {found.max_own_stake:.{found.scale}f} {found.currency} an order; this one is "
@@ -262,9 +266,38 @@ def too_many_open(open_orders: int, limit: int) -> errors.TooManyOpenOrders:
     )
 
 
+def too_much_payout(draft: Draft, open_payout: Decimal) -> errors.OpenPayoutLimit:
+    """Build the refusal with all three numbers, and the largest stake that would still be taken."""
+    found, most = draft.found, draft.found.max_open_payout or money.ZERO
+    largest = _largest_stake(draft, most - open_payout)
+    fits = largest >= found.min_stake
+    if open_payout == 0:
+        said = f"Stake at most {largest}." if fits else "Choose one that pays less."
+    else:
+        said = f"Stake at most {largest}, or wait" if fits else "Wait"
+        said += " until an order has closed."
+    limit, opened = (f"{amount:.{found.scale}f}" for amount in (most, open_payout))
+    return errors.OpenPayoutLimit(
+        f"All open orders of this account may pay out {limit} {found.currency} together. Those that are open "
+        f"could pay {opened} and this one {draft.payout}. {said}",
+        open_payout=opened,
+        payout=str(draft.payout),
+        max_open_payout=limit,
+        largest_stake=str(largest) if fits else None,
+    )
+
+
+def _largest_stake(draft: Draft, room: Decimal) -> Decimal:
+    """Return the largest stake that pays out no more than the room."""
+    rate, scale = draft.payout_rate, draft.found.scale
+    stake = money.floor(max(room, money.ZERO) / (1 + rate), scale)
+    # Its profit is rounded down too, so one unit more may fit.
+    above = stake + money.unit(scale)
+    return above if above + money.profit(above, rate, scale) <= room else stake
+
+
 def exposure_allows(draft: Draft) -> None:
     """11. The house's limits allow it: one side's exactly, asked again under lock; sums as last seen."""
-    draft.profit = money.profit(draft.stake, draft.payout_rate, draft.found.scale)
     for limit in draft.found.limits or ():
         if limit.used + draft.profit > limit.most:
             raise too_exposed(draft, limit.most - limit.used)

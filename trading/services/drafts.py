@@ -132,6 +132,9 @@ class Found(msgspec.Struct, array_like=True):
     max_own_open_orders: int | None
     limits: list[LimitFound] | None
     curbs: list[CurbFound] | None
+    # What all open orders of the account may pay out together, and what they can now; null without a limit.
+    max_open_payout: Decimal | None
+    open_payout: Decimal | None
 
 
 class Draft:
@@ -171,6 +174,11 @@ class Draft:
         self.is_relative = False
         self.volatility_id: int | None = None
         self.view: OrderView
+
+    @property
+    def payout(self) -> Decimal:
+        """Return what it pays if it wins, by the stake and the rate that were agreed."""
+        return self.stake + self.profit
 
     def levels(self) -> dict[str, Decimal]:
         """Return the barriers as they would be if the latest price were the entry, by name."""

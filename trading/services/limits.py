@@ -102,6 +102,29 @@ def set_floor(*, terms: BookTerms, floor: Decimal | None, actor: User, reason: s
 
 
 @transaction.atomic
+def set_open_payout_limit(*, terms: BookTerms, most: Decimal | None, actor: User, reason: str) -> None:
+    """Set what all open orders of an account of the book may pay out together; None sets no limit.
+
+    It holds for orders accepted from now on: what is open stays. Raises Invalid for more decimals than the
+    currency has, and for nothing or less.
+    """
+    if most is not None:
+        most = money.parse(most, terms.book.scale)
+        if most <= 0:
+            raise Invalid("This limit is above zero.", errors={"most": ["Above zero."]})
+    before = BookTerms.objects.select_for_update(no_key=True).get(pk=terms.pk).max_open_payout
+    BookTerms.objects.filter(pk=terms.pk).update(max_open_payout=most)
+    audit.record(
+        actor=actor,
+        action="open_payout_limit.set",
+        target=terms,
+        before={"max_open_payout": before},
+        after={"max_open_payout": most},
+        reason=reason,
+    )
+
+
+@transaction.atomic
 def set_customer_limits(
     *,
     customer: User,

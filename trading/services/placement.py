@@ -30,6 +30,7 @@ from trading.services.acceptance import (
     too_exposed,
     too_many_open,
     too_much_loss,
+    too_much_payout,
 )
 from trading.services.drafts import Draft, Found, PlaceOrder
 from trading.services.refusals import counted
@@ -37,7 +38,7 @@ from trading.services.refusals import counted
 # After a longer wait for its locks an order would open at a price the customer no longer sees.
 LONGEST_PLACEMENT = timedelta(seconds=2)
 _READ = "SELECT trading_read_placement($1, $2, $3, $4, $5, $6, $7)"
-_PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in range(1, 42))})"  # noqa: S608
+_PLACE = f"SELECT * FROM trading_place({', '.join(f'${number}' for number in range(1, 43))})"  # noqa: S608
 # Where an account or an instrument is missing, so are its columns; the rules look at the id first.
 _columns: list[Any] = [(each.name, each.type | None) for each in msgspec.structs.fields(Found)]
 _found: Any = msgspec.json.Decoder(msgspec.defstruct("Found", _columns, array_like=True))
@@ -85,6 +86,8 @@ def _place(customer_id: int, command: PlaceOrder, sign_in: UUID | None) -> Place
         return _repeated(customer_id, existing.pk, sha)
     if answer == "too_many_open":
         raise too_many_open(open_orders, open_orders_allowed(draft))
+    if answer == "open_payout":
+        raise too_much_payout(draft, found_amount)
     if answer == "daily_loss":
         raise too_much_loss(draft, found_amount)
     if answer == "exposure":
@@ -241,6 +244,7 @@ def _placement_values(draft: Draft, customer_id: int, sha: bytes, started: datet
         draft.profit,
         draft.most_profit,
         found.max_own_loss,
+        found.max_open_payout,
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from config.core import clock, money
+from config.core import clock
 from config.core.errors import DomainError, Invalid, Unauthenticated
 from trading.services.acceptance import (
     RULES,
@@ -84,12 +84,11 @@ def _preview(draft: Draft, refusals: list[DomainError]) -> Preview:
     )
     if found.last_price is None or draft.payout_rate == 0:
         return preview
-    profit = money.profit(draft.stake, draft.payout_rate, found.scale)
     return replace(
         preview,
         expires_at=draft.expires_at,
         payout_rate=draft.payout_rate,
-        profit=profit,
-        payout=draft.stake + profit,
+        profit=draft.profit,
+        payout=draft.payout,
         levels=draft.levels(),
     )

@@ -25,7 +25,7 @@ SIDES = {side for kind in KINDS.values() for side in kind.sides}
 # What names a person or an account is no number of the refusal.
 PERSONAL = {"account", "order", "errors"}
 # Their numbers are one customer's own: what he has, what he allows himself.
-PRIVATE = {"insufficient_funds", "own_limit_reached"}
+PRIVATE = {"insufficient_funds", "open_payout_limit", "own_limit_reached"}
 ASKED = (
     "side",
     "stake",

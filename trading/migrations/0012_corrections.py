@@ -123,14 +123,16 @@ class Migration(migrations.Migration):
                             models.Q(
                                 ("decided_at__isnull", False),
                                 ("decided_by__isnull", False),
+                                ("state", "approved"),
+                                ("number__gt", 0),
+                                ("number__isnull", False),
                                 models.Q(("decided_by", models.F("requested_by")), _negated=True),
-                                models.Q(
-                                    models.Q(
-                                        ("number__gt", 0), ("number__isnull", False), ("state", "approved")
-                                    ),
-                                    models.Q(("number", None), ("state", "declined")),
-                                    _connector="OR",
-                                ),
+                            ),
+                            models.Q(
+                                ("decided_at__isnull", False),
+                                ("decided_by__isnull", False),
+                                ("number", None),
+                                ("state", "declined"),
                             ),
                             _connector="OR",
                         ),

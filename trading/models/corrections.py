@@ -46,13 +46,11 @@ class Correction(models.Model):
             models.CheckConstraint(
                 condition=Q(state="requested", decided_by=None, decided_at=None, number=None)
                 | (
-                    Q(decided_by__isnull=False, decided_at__isnull=False)
+                    Q(state="approved", decided_by__isnull=False, decided_at__isnull=False)
+                    & Q(number__isnull=False, number__gt=0)
                     & ~Q(decided_by=F("requested_by"))
-                    & (
-                        Q(state="approved", number__isnull=False, number__gt=0)
-                        | Q(state="declined", number=None)
-                    )
-                ),
+                )
+                | (Q(state="declined", decided_by__isnull=False, decided_at__isnull=False, number=None)),
                 name="correction_by_two_people",
             ),
         ]

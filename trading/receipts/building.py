@@ -161,7 +161,7 @@ def _receipt(closed: Closed, marks: Marks, ends_at: datetime) -> Receipt:
         payout=f"{closed.payout:.{scale}f}",
         transfers=_transfers(due),
         sale=_sale(closed.sale) if closed.sale is not None else None,
-        corrections=_corrections(due),
+        corrections=corrections_of(due.id, scale),
         record=sealed_days(due.instrument, due.symbol, {tick.at.date() for tick in told.ticks}),
     )
 
@@ -226,18 +226,18 @@ def _gaps(due: Due, ends_at: datetime) -> list[GapRow]:
 
 def _transfers(due: Due) -> list[TransferRow]:
     """Write the order's transfers, found by the ids that are derived from it."""
-    return list(_posted(due, MOVES).values())
+    return list(_posted(due.id, due.scale, MOVES).values())
 
 
-def _posted(due: Due, names: Iterable[str]) -> dict[str, TransferRow]:
+def _posted(order: UUID, scale: int, names: Iterable[str]) -> dict[str, TransferRow]:
     """Return those of the named transfers of an order that were posted, in the order of the names."""
-    ids = {derived_id(due.id, name): name for name in names}
+    ids = {derived_id(order, name): name for name in names}
     found = Transfer.objects.select_related("source", "destination").in_bulk(ids)
     return {
         ids[pk]: TransferRow(
             str(pk),
             found[pk].code,
-            f"{found[pk].amount:.{due.scale}f}",
+            f"{found[pk].amount:.{scale}f}",
             found[pk].source.code,
             found[pk].destination.code,
         )
@@ -246,15 +246,15 @@ def _posted(due: Due, names: Iterable[str]) -> dict[str, TransferRow]:
     }
 
 
-def _corrections(due: Due) -> list[CorrectionRow]:
+def corrections_of(order: UUID, scale: int) -> list[CorrectionRow]:
     """Write what was put right after the end, in its order."""
-    found = Correction.objects.filter(order=due.id, state=Correction.State.APPROVED).order_by("number")
+    found = Correction.objects.filter(order=order, state=Correction.State.APPROVED).order_by("number")
     named = {f"correction-{each.number}": each for each in found}
-    moved = _posted(due, named)
+    moved = _posted(order, scale, named)
     return [
         CorrectionRow(
             at=iso(each.decided_at),
-            payout=f"{each.payout:.{due.scale}f}",
+            payout=f"{each.payout:.{scale}f}",
             reason=each.reason,
             transfer=moved[name],
         )

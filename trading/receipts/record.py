@@ -1,7 +1,9 @@
-"""Whether a receipt's ticks are those of the platform's own record, and hang on the roots it published."""
+"""Whether a receipt tells what the platform holds: its ticks, the roots they hang on, what was corrected."""
+
+from uuid import UUID
 
 from quotes.models import Instrument
-from trading.receipts.building import sealed_days
+from trading.receipts.building import corrections_of, sealed_days
 from trading.receipts.form import Receipt, Sealed, instant
 from trading.receipts.replay import contract_of, tick_of, ticks_of
 from trading.receipts.ticks import Marks, ticks_around
@@ -10,7 +12,7 @@ from trading.rules import Price
 
 
 def check_record(receipt: Receipt) -> list[Check]:
-    """Compare a receipt of ours with the stored ticks and with the sealed days.
+    """Compare a receipt of ours with the stored ticks, the sealed days and what was corrected since.
 
     For one whose signature is good and that agrees with itself: what is looked up is bounded by an order's
     own life. Days that have left the database are compared with what was kept of them.
@@ -18,7 +20,7 @@ def check_record(receipt: Receipt) -> list[Check]:
     instrument = Instrument.objects.filter(symbol=receipt.terms.symbol).first()
     if instrument is None:
         return [Check("Record", "unknown", f"This platform has no {receipt.terms.symbol}.")]
-    return [_ticks(receipt, instrument), _roots(receipt, instrument)]
+    return [_ticks(receipt, instrument), _roots(receipt, instrument), _corrections(receipt)]
 
 
 def _ticks(receipt: Receipt, instrument: Instrument) -> Check:
@@ -71,3 +73,13 @@ def _roots(receipt: Receipt, instrument: Instrument) -> Check:
 
 def _is_same(told: Sealed, published: Sealed | None) -> bool:
     return published is not None and told == published
+
+
+def _corrections(receipt: Receipt) -> Check:
+    made, told = corrections_of(UUID(receipt.order), receipt.terms.scale), receipt.corrections
+    if made == told:
+        return Check("Corrections", "pass", "Nothing else of it was corrected.")
+    if made[: len(told)] == told:
+        since = made[len(told)].at
+        return Check("Corrections", "fail", f"It was corrected at {since}. Its present receipt says so.")
+    return Check("Corrections", "fail", "Its corrections are not those that were made.")

@@ -110,9 +110,9 @@ def add_to_tallies(closed: Sequence[tuple[Due, str, Decimal]], now: datetime) ->
         cursor.execute(ADD, (now.astimezone(UTC).date(), *map(array, columns)))
 
 
-def correct_tally(*, account: int, instrument: int, amount: Decimal, now: datetime) -> None:
-    """Add what a correction moved to what the account gained today, in the transaction that moves it."""
+def correct_tally(*, account: int, instrument: int, amount: Decimal, at: datetime) -> None:
+    """Add what a correction moves to what the account gained on a day, in the transaction that moves it."""
     counts = ([0] for _ in range(1 + len(ENDS)))
     columns: tuple[list[Any], ...] = ([account], [instrument], *counts, [money.ZERO], [amount])
     with connection.cursor() as cursor:
-        cursor.execute(ADD, (now.astimezone(UTC).date(), *map(array, columns)))
+        cursor.execute(ADD, (at.astimezone(UTC).date(), *map(array, columns)))

@@ -26,6 +26,7 @@ export class Desk extends EventTarget {
   linkState = "connecting";
   latency = null;
   #reached = new Set();
+  #corrected = new Map();
   #topics = new Set();
   #flushing = false;
   #refreshing = null;
@@ -169,8 +170,7 @@ export class Desk extends EventTarget {
 
   /** Apply a snapshot, a fact or an order; tells who settled. */
   dispatch(message) {
-    if (message.type === "order.corrected")
-      this.dispatchEvent(new CustomEvent("corrected", { detail: message }));
+    if (message.type === "order.corrected") this.#tellCorrection(message);
     const before = this.state;
     this.state = reduce(before, message);
     if (this.state === before) return;
@@ -188,6 +188,13 @@ export class Desk extends EventTarget {
     }
     if (this.state.gap) this.refresh();
     if (this.state.lost.length && this.state.lost !== before.lost) this.#findLost(this.state.lost);
+  }
+
+  // A fact may come twice; it is told once.
+  #tellCorrection(message) {
+    if (message.version <= this.#corrected.get(message.account)) return;
+    this.#corrected.set(message.account, message.version);
+    this.dispatchEvent(new CustomEvent("corrected", { detail: message }));
   }
 
   async #findLost(ids) {

@@ -338,6 +338,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "anti-sniping": {"task": "trading.delay_sniped_entries", "schedule": 60.0, "options": {"expires": 60}},
     "volatility": {"task": "trading.estimate_volatility", "schedule": 30.0, "options": {"expires": 30}},
     "refusal retention": {"task": "trading.trim_refusals", "schedule": crontab(hour=4, minute=20)},
     "ledger snapshots": {"task": "ledger.take_snapshots", "schedule": 60.0, "options": {"expires": 60}},

@@ -37,6 +37,12 @@ def recalculate_payouts() -> int:
     return services.recalculate_payouts()
 
 
+@shared_task(name="trading.delay_sniped_entries")
+def delay_sniped_entries() -> int:
+    """Delay the entry of instruments whose orders know the next movement of the price."""
+    return services.delay_sniped_entries()
+
+
 @shared_task(name="trading.trim_refusals")
 def trim_refusals() -> int:
     """Delete old counts of refusals."""

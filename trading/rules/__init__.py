@@ -17,9 +17,11 @@ from trading.rules.outcomes import (
 from trading.rules.payouts import Ended, Policy, Recalculated, recalculated
 from trading.rules.pricing import Question, Volatility, payout_rate, probabilities, sale_value
 from trading.rules.risk import CUT, LEVELS, house_level, level
+from trading.rules.sniping import DIRECTED, is_sniped, later_entry, timing_score
 
 __all__ = [
     "CUT",
+    "DIRECTED",
     "KINDS",
     "LEVELS",
     "TRANSITIONS",
@@ -39,7 +41,9 @@ __all__ = [
     "decide",
     "entry_deadline",
     "house_level",
+    "is_sniped",
     "last_digit",
+    "later_entry",
     "level",
     "may_become",
     "needs_every_tick",
@@ -51,4 +55,5 @@ __all__ = [
     "recalculated",
     "sale_value",
     "slipped",
+    "timing_score",
 ]

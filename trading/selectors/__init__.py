@@ -19,9 +19,11 @@ from trading.selectors.risk import (
     payout_cut,
     worst_case,
 )
+from trading.selectors.timing import Timing, order_timing
 
 __all__ = [
     "OrderRow",
+    "Timing",
     "covered_instruments",
     "curb_scope",
     "curbs_in_force",
@@ -29,6 +31,7 @@ __all__ = [
     "curbs_over",
     "instrument_rows",
     "order_of",
+    "order_timing",
     "order_view",
     "orders_of",
     "payout_cut",

@@ -35,6 +35,7 @@ from trading.services.preview import Preview, preview_order
 from trading.services.refusals import trim_refusals
 from trading.services.selling import Offer, Sold, sale_offer, sell_order
 from trading.services.settlement import enter_pending, settle_due, unpark_order
+from trading.services.sniping import delay_sniped_entries
 from trading.services.terms import set_payout_rate, set_terms
 from trading.services.volatility import estimate_volatility
 from trading.services.watching import watch_risk
@@ -50,6 +51,7 @@ __all__ = [
     "close_hedge_order",
     "decide_hedges",
     "decline_correction",
+    "delay_sniped_entries",
     "enter_pending",
     "estimate_volatility",
     "hedges_by_provider",

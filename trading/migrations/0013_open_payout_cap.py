@@ -14,6 +14,9 @@ LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqs
 AS $$
 DECLARE
     found text;
+    is_limited boolean;
+    money_scale int;
+    open_payout numeric;
 BEGIN
     SELECT json_build_array(
         u.is_active AND (sign_in IS NULL OR EXISTS (
@@ -64,11 +67,8 @@ BEGIN
            AND (k.instrument_id IS NULL OR k.instrument_id = i.id)
            AND (k.instrument_class = '' OR k.instrument_class = i.instrument_class)
            AND (k.side = '' OR k.side = wanted_side)),
-        bt.max_open_payout,
-        CASE WHEN bt.max_open_payout IS NOT NULL THEN (
-            SELECT coalesce(sum(x.stake + trunc(x.stake * x.payout_rate, b.scale)), 0)
-            FROM trading_order x WHERE x.account_id = a.id AND x.status = 'open') END
-    )::text INTO found
+        bt.max_open_payout
+    )::text, bt.max_open_payout IS NOT NULL, b.scale INTO found, is_limited, money_scale
     FROM kyc_user u
     LEFT JOIN kyc_jurisdiction j ON j.country = u.country
     LEFT JOIN ledger_account a ON a.id = wanted_account AND a.owner_id = u.id
@@ -89,7 +89,12 @@ BEGIN
     LEFT JOIN quotes_watermark wm ON wm.instrument_id = i.id
     LEFT JOIN trading_order o ON o.account_id = a.id AND o.client_id = wanted_client_id
     WHERE u.id = customer;
-    RETURN found;
+    -- In a statement of its own: even where it is not run, another subselect takes 1.5 % of placing.
+    IF is_limited THEN
+        SELECT coalesce(sum(x.stake + trunc(x.stake * x.payout_rate, money_scale)), 0) INTO open_payout
+        FROM trading_order x WHERE x.account_id = wanted_account AND x.status = 'open';
+    END IF;
+    RETURN left(found, -1) || ', ' || coalesce(open_payout::text, 'null') || ']';
 END $$;
 """
 

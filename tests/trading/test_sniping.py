@@ -11,11 +11,11 @@ from django.db import connections
 from config.core.models import AuditEntry, Fact
 from quotes.services import open_days
 from tests.market import NOON, Clock, Market, funded_account, standing_clock, trading_book
-from tests.trading.hedges import House
+from tests.trading.hedges import House, Outside
 from trading import services
 from trading.models import Order, Terms
 from trading.rules import is_sniped, later_entry, timing_score
-from trading.selectors import order_timing
+from trading.selectors import Timing, order_timing
 
 D = Decimal
 UNIT = D("0.00001")
@@ -216,6 +216,24 @@ def test_delayed_entries_are_compared_with_what_follows_them(floor: Floor) -> No
     floor.house.market.quiet_until()
     assert services.enter_pending() == 0
     assert floor.counted() == (1, 1)
+
+
+def test_what_fails_for_one_stops_no_other(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    floor.orders(110, 1.0)
+    other = Outside("GBPUSD", price_decimals=5, max_quote_age_ms=5_000)
+    floor.clock.move(1)
+    other.tick("1.25000")
+    mine = floor.house.market.instrument.pk
+    both = [Timing(other.instrument.pk, NOON, 200, 200), Timing(mine, NOON, 110, 110)]
+
+    def timing(pk: int | None = None) -> list[Timing]:
+        return [each for each in both if pk in (None, each.instrument)]
+
+    monkeypatch.setattr(services.sniping, "order_timing", timing)
+    version, _, _ = floor.terms()
+    with pytest.raises(Terms.DoesNotExist):  # an instrument without terms has no orders either
+        services.delay_sniped_entries()
+    assert floor.terms() == (version + 1, "delayed", 500)
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "owner"])

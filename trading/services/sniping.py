@@ -23,10 +23,20 @@ def delay_sniped_entries() -> int:
     Looked at are instruments whose prices come from outside, and how their orders are timed: not how they
     end, nor whose they are. The step is a new version of the terms, audited and told to everybody; orders
     accepted before it are not counted again. Safe in any number of processes. Where the delay is the longest
-    already, it is only told to operators.
+    already, it is only told to operators. What fails for one instrument stops no other; it is raised at the
+    end.
     """
     found = [each.instrument for each in order_timing() if is_sniped(each.orders, each.ahead)]
-    return sum(_delay(instrument_id) for instrument_id in found)
+    delayed, failures = 0, []
+    for instrument_id in found:
+        try:
+            delayed += _delay(instrument_id)
+        except Exception as failure:
+            log.exception("an entry could not be delayed", instrument=instrument_id)
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    return delayed
 
 
 @transaction.atomic

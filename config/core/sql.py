@@ -12,10 +12,13 @@ def prepared(statement: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
     """Run a hot statement, its values as $1, $2, …, and return its first row.
 
     The connection keeps it prepared, if DATABASES lets it: no text to parse and plan on one side, no values
-    to write into it on the other.
+    to write into it on the other. And it keeps the cursor, which knows by then how to write each kind of
+    value: 2 % of placing an order.
     """
     connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
+    kept = vars(connection.connection)
+    cursor = kept.get("hot_cursor") or kept.setdefault("hot_cursor", psycopg.RawCursor(connection.connection))
+    with connection.wrap_database_errors:
         # The driver would send integers by their size, and each combination of sizes is a statement of its
         # own; of a text the server infers the type.
         plain = [str(value) if type(value) is int else value for value in values]

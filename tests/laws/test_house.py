@@ -29,7 +29,7 @@ RUNNING = {
     "throttle",
 }
 CONSOLE = {"admin", "console"}
-KERNEL_LINES = 969
+KERNEL_LINES = 971
 API_LINES = 250
 RUNNING_LINES = 630
 SKIPPED = {
